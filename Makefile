@@ -1,0 +1,34 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both make .venv first and need only Python 3.11 and pip.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test soak lint clean
+
+demo: $(VENV)/.run-ready
+	$(BIN)/my3dis demo --output my3dis-demo
+
+test: $(VENV)/.test-ready
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+soak: $(VENV)/.test-ready
+	$(BIN)/python -m pytest -m soak --timeout=7200
+
+lint: $(VENV)/.test-ready
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "My3DIS needs Python 3.11 or newer, found " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run-ready: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/pip install -q -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.test-ready: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/pip install -q -c constraints.txt -e '.[test]'
+	touch $@ $(VENV)/.run-ready
+
+clean:
+	rm -rf $(VENV) my3dis-demo .pytest_cache .mypy_cache .ruff_cache

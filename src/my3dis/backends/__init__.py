@@ -1,0 +1,1 @@
+"""Where masks come from and how they are carried on."""

@@ -1,0 +1,1 @@
+"""Sources of candidate masks, one module (or package) each."""

@@ -1,0 +1,1 @@
+"""Ways of carrying masks through a video, one module (or package) each."""

@@ -1,0 +1,194 @@
+"""The one schema of all settings: YAML, ``MY3DIS_*``, ``.env``, the command line and Python go through it.
+
+Every field says what it does, its unit and its default; the README's table is generated from here.
+``None`` as a default means "chosen from the data", and the description says how.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = [
+    "Comparison",
+    "Config",
+    "Evaluate",
+    "Experiment",
+    "Filter",
+    "Frames",
+    "Lift",
+    "Report",
+    "Ssam",
+    "Stages",
+    "Tracker",
+]
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Frames(_Section):
+    """Which frames of the scan are used; positions in the numerically sorted list."""
+
+    start: int = Field(0, ge=0, description="first position")
+    end: int | None = Field(None, ge=0, description="position to stop before; null = to the end")
+    step: int = Field(1, ge=1, description="use every step-th frame")
+
+
+class Experiment(_Section):
+    """What is run, on which scans, and where results go."""
+
+    name: str = Field("default", pattern=r"^[\w.-]+$", description="name of the run's folder")
+    dataset: str = Field("auto", description="reader plug-in, or auto to recognise the scan's layout")
+    dataset_root: Path | None = Field(None, description="folder that holds the scenes")
+    scenes: list[str] | Literal["all"] = Field(
+        "all", description="names below dataset_root, or all; a * matches anything"
+    )
+    scene_start: int | None = Field(None, ge=0, description="first of the sorted scenes to run")
+    scene_end: int | None = Field(None, ge=0, description="position in the sorted scenes to stop before")
+    levels: list[int] = Field([2, 4, 6], min_length=1, description="granularities, coarse to fine")
+    frames: Frames = Frames()
+    output_root: Path = Field(
+        Path("outputs"), description="folder for all runs; {name} becomes the run's name"
+    )
+    tag: str | None = Field(None, description="free text kept in the run's summary and history")
+    parallel_scenes: Literal[1] = Field(
+        1, description="scenes at a time; this version runs one after the other"
+    )
+    executor: Literal["local"] = Field("local", description="what runs the jobs")
+    check: Literal["stop", "warn", "off"] = Field(
+        "stop", description="what to do when depth, poses and intrinsics do not fit each other"
+    )
+    seed: int = Field(0, ge=0, description="for everything random")
+
+    @model_validator(mode="after")
+    def _levels_rise(self) -> Experiment:
+        if any(level < 0 for level in self.levels) or sorted(set(self.levels)) != self.levels:
+            raise ValueError(f"levels must rise without repeats, such as [2, 4, 6]; found {self.levels}")
+        return self
+
+
+class Ssam(_Section):
+    """Candidates: masks at every level, frame by frame."""
+
+    enabled: bool = True
+    proposer: str = Field(
+        "watershed", description="source of masks: watershed, recorded, oracle or a plug-in"
+    )
+    recorded_root: Path | None = Field(
+        None, description="folder of level_<L>/<frame>.png for proposer=recorded"
+    )
+    checkpoint: str | None = Field(None, description="model weights, for proposers that load some")
+    device: str = Field("auto", description="auto, cpu, cuda:N or mps, for proposers that load weights")
+    dtype: str = Field("auto", description="floating-point type, for proposers that load weights")
+    refine: Literal["crop", "mask", "points"] = Field(
+        "crop", description="how a point-prompted proposer looks inside a parent"
+    )
+    ssam_freq: int = Field(1, ge=1, description="propose on every n-th selected frame")
+    min_area: int | None = Field(
+        None,
+        ge=0,
+        description="drop smaller masks, px; null = 200 at 640x480, scaled with the image; final masks: 0",
+    )
+    stability_threshold: Fraction | None = Field(
+        None, description="drop less stable masks; null = the proposer's own; final masks: 0"
+    )
+    add_gaps: bool | None = Field(
+        None, description="fill uncovered regions at the first level; null = yes, except for final masks"
+    )
+    fill_area: int | None = Field(
+        None, ge=1, description="smallest gap to fill, px; null = 1000 at 640x480, scaled with the image"
+    )
+    max_masks_per_level: int | None = Field(
+        None, ge=1, description="keep the largest of a frame's level; null = 200; final masks: no limit"
+    )
+
+
+class Filter(_Section):
+    """Filter: which candidates go on; re-runs without proposing again."""
+
+    enabled: bool = True
+    duplicate_iou: Fraction | None = Field(
+        None,
+        description="drop a mask that overlaps a better one of its level more; null = 0.9; final masks: off",
+    )
+
+
+class Comparison(_Section):
+    """Which frames are drawn in the report; the first and the last always are."""
+
+    every: int = Field(10, ge=1, description="draw every n-th selected frame")
+    max: int = Field(12, ge=2, description="draw at most this many frames")
+
+
+class Tracker(_Section):
+    """Tracking: one identity per object."""
+
+    enabled: bool = True
+    propagator: str = Field("auto", description="auto, warp (depth and pose), flow, oracle or a plug-in")
+    checkpoint: str | None = Field(None, description="model weights, for trackers that load some")
+    device: str = Field("auto", description="auto, cpu, cuda:N or mps, for trackers that load weights")
+    dtype: str = Field("auto", description="floating-point type, for trackers that load weights")
+    iou_threshold: Fraction = Field(0.5, description="overlap at which a candidate continues a track")
+    max_propagate: int | None = Field(
+        None, ge=1, description="frames a track is carried on without a candidate; null = the tracker decides"
+    )
+    backward_frames: int = Field(8, ge=0, description="frames that a new track is followed back in time")
+    prompt_mode: Literal["all_mask", "small_box", "all_box"] = Field(
+        "all_mask", description="prompt trackers with masks or boxes; weight-free trackers use masks"
+    )
+    render_viz: bool = Field(True, description="draw comparison pictures for the report")
+    comparison_sampling: Comparison = Comparison()
+
+
+class Lift(_Section):
+    """Lifting: 3D instances from tracked masks."""
+
+    enabled: bool = True
+    min_points: int = Field(50, ge=1, description="drop smaller instances")
+    depth_tolerance_m: float = Field(
+        0.05, gt=0, description="depth agreement for a point to be visible, metres at 2 m"
+    )
+    vote_ratio: Fraction = Field(0.5, description="share of a point's views that must agree")
+    voxel_m: float = Field(0.02, gt=0, description="point spacing when points are fused from depth, metres")
+
+
+class Evaluate(_Section):
+    """Evaluation against ground truth, where the scan has it."""
+
+    enabled: bool = True
+    min_region_objects: int = Field(100, ge=1, description="smallest object that counts, points")
+    min_region_parts: int = Field(10, ge=1, description="smallest part that counts, points")
+
+
+class Report(_Section):
+    """The report that a person reads."""
+
+    enabled: bool = True
+    name: str = Field("report", pattern=r"^[\w.-]+$", description="file stem of the report")
+    max_width: int = Field(960, ge=64, description="widest picture, px")
+    record_timings: bool = Field(True, description="show stage times and memory")
+
+
+class Stages(_Section):
+    """Settings of each stage."""
+
+    gpu: int | None = Field(None, ge=0, description="GPU that device=auto means; null = the first, if any")
+    ssam: Ssam = Ssam()
+    filter: Filter = Filter()
+    tracker: Tracker = Tracker()
+    lift: Lift = Lift()
+    evaluate: Evaluate = Evaluate()
+    report: Report = Report()
+
+
+class Config(_Section):
+    """All settings of a run."""
+
+    experiment: Experiment = Experiment()
+    stages: Stages = Stages()

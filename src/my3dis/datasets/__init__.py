@@ -1,0 +1,1 @@
+"""Readers of scans, one module per layout on disk."""

@@ -1,0 +1,1 @@
+"""Other formats for results, one module each."""

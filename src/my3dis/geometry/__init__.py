@@ -1,0 +1,1 @@
+"""Cameras, rigid transforms, depth images and points; pure functions on arrays."""

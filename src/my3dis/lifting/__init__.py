@@ -1,0 +1,1 @@
+"""From tracked masks to 3D instances; pure algorithms."""

@@ -1,0 +1,1 @@
+"""All mask arithmetic, once: coding, boxes, overlap, suppression, hierarchy."""

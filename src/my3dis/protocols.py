@@ -1,0 +1,210 @@
+"""The seams of My3DIS: what a scan reader, a mask proposer, a mask tracker and an exporter must offer.
+
+A plug-in is one module (or package) with one value ``PLUGIN`` of the type named here; its name is the
+module's name. See `my3dis.plugins` for how they are found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from my3dis.types import Frame, MaskSet, ScanOverview, SceneCloud
+
+__all__ = [
+    "BackendOptions",
+    "DatasetPlugin",
+    "Exporter",
+    "ExporterPlugin",
+    "MaskProposer",
+    "MaskTracker",
+    "ProposerPlugin",
+    "RegionProposer",
+    "SceneReader",
+    "TrackerPlugin",
+]
+
+
+class SceneReader(Protocol):
+    """Reads one scan, a frame at a time; opening it decodes no image beyond the first."""
+
+    @property
+    def overview(self) -> ScanOverview:
+        """What was found in the scan."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of frames before slicing."""
+        ...
+
+    def frame(self, index: int) -> Frame:
+        """Load the frame at a position of the numerically sorted list.
+
+        Raises:
+            DataError: naming the file that is missing, truncated or does not fit.
+        """
+        ...
+
+    def cloud(self) -> SceneCloud | None:
+        """Load the scan's mesh or point cloud, or return None when it has none.
+
+        Raises:
+            DataError: if the file is there but unreadable.
+        """
+        ...
+
+    def fingerprint(self) -> str:
+        """Return a digest that changes when any input file of the scan changes (ground truth excluded)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetPlugin:
+    """A data set's layout on disk.
+
+    Attributes:
+        summary: one line for ``my3dis plugins``.
+        detect: whether a path has this layout; looks at names only and must be quick.
+        open: make a reader; raises DataError when the layout turns out unusable.
+        priority: larger is tried first by ``--dataset auto`` (specific layouts before general ones).
+    """
+
+    summary: str
+    detect: Callable[[Path], bool]
+    open: Callable[[Path], SceneReader]
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendOptions:
+    """Values that a proposer or tracker may need; those without a use for a value ignore it.
+
+    Attributes:
+        recorded_root: folder of recorded label maps.
+        ground_truth: the scan's ground truth folder, for oracles only.
+        checkpoint: path or id of model weights.
+        device: ``auto``, ``cpu``, ``cuda:N`` or ``mps``.
+        dtype: ``auto`` or a floating-point type name.
+        refine: how a point-prompted model looks inside a parent: ``crop``, ``mask`` or ``points``.
+        seed: for everything random.
+    """
+
+    recorded_root: Path | None = None
+    ground_truth: Path | None = None
+    checkpoint: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    refine: str = "crop"
+    seed: int = 0
+
+
+@runtime_checkable
+class MaskProposer(Protocol):
+    """Proposes masks that are nested by construction, all levels at once."""
+
+    def propose(self, frame: Frame, levels: Sequence[int]) -> MaskSet:
+        """Return masks of the frame at every level, coarse to fine, with parents set.
+
+        A child lies inside its parent, which is a mask of the next coarser level in ``levels``.
+        ``mask_id`` is unique over the levels of the frame.
+        """
+        ...
+
+
+@runtime_checkable
+class RegionProposer(Protocol):
+    """Proposes masks of one level inside given parents; refinement drives it level by level."""
+
+    def propose_in(self, frame: Frame, level: int, parents: MaskSet) -> MaskSet:
+        """Return masks at a level; ``parent_id`` refers to ``parents.mask_id``.
+
+        With no parents (an empty set) the whole frame is the region and ``parent_id`` is -1.
+        Masks may spill over their parent: refinement clamps them.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposerPlugin:
+    """A source of candidate masks.
+
+    Attributes:
+        summary: one line for ``my3dis plugins``.
+        version: changes when results change, so that finished stages are not reused.
+        create: make the proposer; raises ConfigError or PluginError when something it needs is missing.
+        final: the masks are delivered as they are: nothing is filtered, clamped or filled unless a
+            setting asks for it explicitly.
+    """
+
+    summary: str
+    version: str
+    create: Callable[[BackendOptions], MaskProposer | RegionProposer]
+    final: bool = False
+
+
+class MaskTracker(Protocol):
+    """Carries masks of held objects from frame to frame; knows nothing of births and identities.
+
+    Used in one direction: frames come in ascending order (or, with a tracker of its own, descending).
+    For each frame `step` is called once, then `prompt` at most once.
+    """
+
+    def step(self, frame: Frame) -> MaskSet:
+        """Advance to a frame and return the predicted mask of every held object that is visible.
+
+        ``track_id`` names the object, ``score`` in [0, 1] is the confidence of the prediction,
+        ``mask_id`` is arbitrary. Before any prompt the set is empty. Masks may overlap.
+        """
+        ...
+
+    def prompt(self, frame: Frame, masks: MaskSet) -> None:
+        """Take new or corrected masks of objects (``track_id`` set) on the frame last stepped to."""
+        ...
+
+    def drop(self, track_ids: Sequence[int]) -> None:
+        """Forget objects; unknown ids are ignored."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackerPlugin:
+    """A way of carrying masks through the video.
+
+    Attributes:
+        summary: one line for ``my3dis plugins``.
+        version: changes when results change.
+        create: make a tracker for one pass in one direction.
+        needs_depth_and_pose: the scan must be posed RGB-D.
+    """
+
+    summary: str
+    version: str
+    create: Callable[[BackendOptions], MaskTracker]
+    needs_depth_and_pose: bool = False
+
+
+class Exporter(Protocol):
+    """Writes results of a finished run in another format."""
+
+    def __call__(self, run_dir: Path, out: Path) -> tuple[Path, ...]:
+        """Write and return the paths written.
+
+        Raises:
+            DataError: if the run lacks what this format needs.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExporterPlugin:
+    """An output format.
+
+    Attributes:
+        summary: one line for ``my3dis plugins``.
+        export: write a run's results.
+    """
+
+    summary: str
+    export: Exporter

@@ -1,0 +1,1 @@
+"""Progressive refinement from coarse to fine masks; pure algorithms."""

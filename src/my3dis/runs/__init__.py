@@ -1,0 +1,1 @@
+"""A run on disk: its files, manifest, provenance and events."""

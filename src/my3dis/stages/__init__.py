@@ -1,0 +1,1 @@
+"""The six steps of a run, one module each, in the order in which they run."""

@@ -1,0 +1,1 @@
+"""Identity: births, matches, sleep, wake and merges of tracked objects; pure algorithms."""

@@ -1,0 +1,163 @@
+"""Masks of one frame: the one record that proposers, trackers, the archive and exporters share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from my3dis.types.checks import frozen_array, require
+
+__all__ = ["NO_ID", "MaskSet", "MaskSource"]
+
+NO_ID = -1
+"""The id that stands for "none": no parent, no track."""
+
+
+class MaskSource(IntEnum):
+    """Where a mask came from."""
+
+    CANDIDATE = 0
+    GAP = 1
+    TRACK = 2
+
+
+def _unset() -> NDArray[np.int32]:
+    return np.full(0, NO_ID, np.int32)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class MaskSet:
+    """N masks of one frame, run-length encoded; construction checks and decodes nothing.
+
+    Attributes:
+        frame: index of the frame in the scan.
+        image_size: (H, W) in pixels; every mask has this size.
+        mask_id: (N,) int32, at least 0, unique in the frame.
+        level: (N,) int16 granularity; a smaller number is coarser.
+        parent_id: (N,) int32 ``mask_id`` of the parent in the same frame, -1 = none.
+        boxes: (N, 4) int32 half-open xyxy; (0, 0, 0, 0) for an empty mask.
+        area_px: (N,) int64 number of pixels.
+        score: (N,) float32.
+        stability: (N,) float32.
+        source: (N,) int8, see `MaskSource`.
+        rle: N byte strings, COCO compressed counts (column-major runs, starting with background).
+        track_id: (N,) int32, -1 = not tracked.
+
+    Raises:
+        DataError: if a field has another shape, dtype or range than stated here.
+    """
+
+    frame: int
+    image_size: tuple[int, int]
+    mask_id: NDArray[np.int32]
+    level: NDArray[np.int16]
+    parent_id: NDArray[np.int32]
+    boxes: NDArray[np.int32]
+    area_px: NDArray[np.int64]
+    score: NDArray[np.float32]
+    stability: NDArray[np.float32]
+    source: NDArray[np.int8]
+    rle: tuple[bytes, ...]
+    track_id: NDArray[np.int32] = field(default_factory=_unset)
+
+    def __post_init__(self) -> None:
+        n = len(self.rle)
+        if self.track_id.shape == (0,) and n:
+            object.__setattr__(self, "track_id", np.full(n, NO_ID, np.int32))
+        for name, shape, dtype in _FIELDS:
+            checked = frozen_array(getattr(self, name), f"MaskSet.{name}", (n, *shape), dtype)
+            object.__setattr__(self, name, checked)
+        self._check_values()
+
+    def _check_values(self) -> None:
+        height, width = self.image_size
+        require(self.frame >= 0, "MaskSet.frame", f"expected 0 or more, found {self.frame}")
+        require(
+            height > 0 and width > 0,
+            "MaskSet.image_size",
+            f"expected (H, W) above 0, found {self.image_size}",
+        )
+        require(
+            isinstance(self.rle, tuple) and all(isinstance(r, bytes) for r in self.rle),
+            "MaskSet.rle",
+            "expected a tuple of bytes objects (COCO compressed counts)",
+        )
+        if not len(self):
+            return
+        require(int(self.mask_id.min()) >= 0, "MaskSet.mask_id", "expected ids of 0 or more")
+        require(
+            len(np.unique(self.mask_id)) == len(self),
+            "MaskSet.mask_id",
+            f"expected ids unique in frame {self.frame}, found repeats",
+        )
+        require(int(self.parent_id.min()) >= NO_ID, "MaskSet.parent_id", "expected -1 or an id")
+        require(int(self.track_id.min()) >= NO_ID, "MaskSet.track_id", "expected -1 or an id")
+        require(int(self.area_px.min()) >= 0, "MaskSet.area_px", "expected 0 or more pixels")
+        x0, y0, x1, y1 = self.boxes.T
+        inside = (x0 >= 0) & (y0 >= 0) & (x0 <= x1) & (y0 <= y1) & (x1 <= width) & (y1 <= height)
+        require(
+            bool(inside.all()),
+            "MaskSet.boxes",
+            f"expected half-open xyxy boxes in {width}x{height}, found {self.boxes[~inside][:1].tolist()}",
+        )
+
+    def __len__(self) -> int:
+        return len(self.rle)
+
+    @classmethod
+    def empty(cls, frame: int, image_size: tuple[int, int]) -> MaskSet:
+        """Return a set without masks for a frame."""
+        columns = {name: np.zeros((0, *shape), dtype) for name, shape, dtype in _FIELDS}
+        return cls(frame=frame, image_size=image_size, rle=(), **columns)
+
+    def select(self, index: NDArray[np.bool_] | NDArray[np.integer] | Sequence[int]) -> MaskSet:
+        """Return the masks at the given positions (integers) or where the (N,) boolean array is true."""
+        chosen = np.asarray(index)
+        if chosen.dtype == bool:
+            require(chosen.shape == (len(self),), "MaskSet.select", f"expected {len(self)} booleans")
+            chosen = np.flatnonzero(chosen)
+        chosen = chosen.astype(np.int64)
+        columns = {name: getattr(self, name)[chosen] for name, _, _ in _FIELDS}
+        return MaskSet(
+            frame=self.frame,
+            image_size=self.image_size,
+            rle=tuple(self.rle[i] for i in chosen.tolist()),
+            **columns,
+        )
+
+    def at_level(self, level: int) -> MaskSet:
+        """Return the masks of one level."""
+        return self.select(self.level == level)
+
+    @staticmethod
+    def concatenate(sets: Sequence[MaskSet]) -> MaskSet:
+        """Join sets of the same frame; ids must stay unique.
+
+        Raises:
+            DataError: if the sets are of different frames or sizes, repeat an id, or there are none.
+        """
+        require(len(sets) > 0, "MaskSet.concatenate", "expected at least one set")
+        first = sets[0]
+        for other in sets[1:]:
+            same = (other.frame, other.image_size) == (first.frame, first.image_size)
+            require(same, "MaskSet.concatenate", "expected sets of one frame and size")
+        columns = {name: np.concatenate([getattr(s, name) for s in sets]) for name, _, _ in _FIELDS}
+        rle = tuple(r for s in sets for r in s.rle)
+        return MaskSet(frame=first.frame, image_size=first.image_size, rle=rle, **columns)
+
+
+_FIELDS: tuple[tuple[str, tuple[int, ...], type[np.generic]], ...] = (
+    ("mask_id", (), np.int32),
+    ("level", (), np.int16),
+    ("parent_id", (), np.int32),
+    ("boxes", (4,), np.int32),
+    ("area_px", (), np.int64),
+    ("score", (), np.float32),
+    ("stability", (), np.float32),
+    ("source", (), np.int8),
+    ("track_id", (), np.int32),
+)

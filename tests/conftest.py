@@ -1,0 +1,19 @@
+"""Fixtures that every test may use; the shared data is optional and its absence is a counted skip."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of shared test data; skips the test where it is absent."""
+    folder = Path(os.environ.get("MY3DIS_TEST_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"shared test data is not at {folder} (set MY3DIS_TEST_DATA)")
+    return folder
