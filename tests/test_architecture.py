@@ -66,7 +66,10 @@ def test_modules_keep_their_hands_off_the_process(path: Path) -> None:
         assert banned not in text, f"{path.name} uses {banned}"
     if part_of(path) in PURE:
         names = imported(path)
+        # A path may be named in a record (`ScanOverview.root`), but nothing pure may open one.
         for banned in ("time", "os", "pathlib", "datetime", "logging.handlers"):
+            if banned == "pathlib" and part_of(path) == "types":
+                continue
             assert banned not in names, f"{path.name} is pure but imports {banned}"
 
 

@@ -38,7 +38,8 @@ class StageContext:
         frames: selected frame indices, ascending.
         layout: the run's files.
         config: resolved settings.
-        stage_digest: identifies settings and inputs of this stage; a partial output that carries it may be continued.
+        stage_digest: identifies settings and inputs of this stage; a partial output that carries it
+            may be continued.
         progress: call with (done, total) as work goes on.
         warn: hand over a warning.
     """
