@@ -1,0 +1,116 @@
+"""Read the points of a scan from a PLY file, keeping the order of its vertices."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from my3dis.datasets.files import read_bytes
+from my3dis.errors import DataError
+from my3dis.types import SceneCloud
+
+__all__ = ["cloud_digest", "read_ply"]
+
+# What trimesh's parser is known to raise on damaged files; anything else is a bug worth a traceback.
+_PARSE_ERRORS = (
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    UnboundLocalError,
+    EOFError,
+    OverflowError,
+    struct.error,
+)
+
+
+def cloud_digest(xyz_m: NDArray[np.float32]) -> str:
+    """Return the digest that identifies a cloud's geometry: SHA-256 of its (P, 3) float32 coordinates."""
+    return hashlib.sha256(np.ascontiguousarray(xyz_m, dtype="<f4").tobytes()).hexdigest()
+
+
+def read_ply(path: Path) -> SceneCloud:
+    """Read a PLY mesh or point cloud, binary or ASCII; vertex order is kept exactly.
+
+    Raises:
+        DataError: if the file is missing, truncated, corrupt, has no vertices, or coordinates that are
+            not finite, or faces that name vertices beyond the last.
+    """
+    parsed = _parse(path)
+    vertices = parsed.get("vertices")
+    if vertices is None or not len(vertices):
+        raise DataError(f"{path}: expected a PLY file with vertices, found none; export the mesh again")
+    with np.errstate(over="ignore"):  # doubles beyond float32 become inf and are refused below
+        xyz = np.ascontiguousarray(vertices, dtype=np.float32)
+    bad = int((~np.isfinite(xyz).all(axis=1)).sum())
+    if bad:
+        raise DataError(
+            f"{path}: expected finite coordinates, found {bad} of {len(xyz)} vertices with inf or nan; "
+            "remove those vertices or export the mesh again"
+        )
+    return SceneCloud(
+        xyz_m=xyz,
+        digest=cloud_digest(xyz),
+        color=_colors(parsed.get("vertex_colors"), len(xyz)),
+        normal=_normals(parsed.get("vertex_normals"), len(xyz)),
+        triangles=_triangles(parsed.get("faces"), len(xyz), path),
+    )
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    from trimesh.exchange.ply import load_ply
+
+    data = read_bytes(path, "a PLY mesh")
+    if not data.startswith(b"ply"):
+        raise DataError(f"{path}: expected a PLY mesh, found a file of another type; export the mesh as PLY")
+    try:
+        # Without fix_texture=False, vertices with several texture coordinates would be split.
+        parsed: dict[str, Any] = load_ply(io.BytesIO(data), fix_texture=False, skip_materials=True)
+    except _PARSE_ERRORS as error:
+        raise DataError(
+            f"{path}: expected a complete PLY mesh, found one that cannot be read "
+            f"({type(error).__name__}: {error}); copy or export it again"
+        ) from error
+    return parsed
+
+
+def _colors(value: ArrayLike | None, n: int) -> NDArray[np.uint8] | None:
+    colors = np.asarray([] if value is None else value)
+    if colors.ndim != 2 or len(colors) != n or colors.shape[1] < 3:
+        return None
+    if colors.dtype.kind == "f":
+        colors = np.clip(np.nan_to_num(colors) * 255.0 + 0.5, 0, 255)
+    return np.ascontiguousarray(colors[:, :3], dtype=np.uint8)
+
+
+def _normals(value: ArrayLike | None, n: int) -> NDArray[np.float32] | None:
+    normals = np.nan_to_num(np.asarray([] if value is None else value, dtype=np.float32))
+    if normals.shape != (n, 3):
+        return None
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    return np.ascontiguousarray(normals / np.where(length > 0, length, 1), dtype=np.float32)
+
+
+def _triangles(value: ArrayLike | None, n: int, path: Path) -> NDArray[np.int32] | None:
+    faces = np.asarray([] if value is None else value)
+    if not faces.size:
+        return None
+    if faces.ndim == 2 and faces.shape[1] == 4:
+        faces = np.concatenate([faces[:, [0, 1, 2]], faces[:, [0, 2, 3]]])
+    if faces.ndim != 2 or faces.shape[1] != 3:
+        raise DataError(
+            f"{path}: expected faces of three or four corners, found shape {faces.shape}; triangulate them"
+        )
+    if int(faces.min()) < 0 or int(faces.max()) >= n:
+        raise DataError(
+            f"{path}: expected faces over {n} vertices, found indices {int(faces.min())}.."
+            f"{int(faces.max())}; export the mesh again"
+        )
+    return np.ascontiguousarray(faces, dtype=np.int32)
