@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 __all__ = [
     "Comparison",
@@ -23,31 +23,58 @@ __all__ = [
     "Ssam",
     "Stages",
     "Tracker",
+    "frames_from_text",
 ]
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    # Numbers where text is expected (a tag of 42) are what YAML makes of them, not a mistake.
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, coerce_numbers_to_str=True)
+
+
+def frames_from_text(text: str) -> dict[str, int | None]:
+    """Return start, end and step written as ``start:end:step`` with parts left out as in Python.
+
+    Raises:
+        ValueError: if the text is of another form.
+    """
+    parts = [part.strip() for part in text.split(":")]
+    if len(parts) not in (2, 3) or not all(part.isdecimal() or not part for part in parts):
+        raise ValueError(f"expected start:end:step such as 1200:1600:20 or ::8, found {text!r}")
+    start, end, step = (int(part) if part else None for part in (*parts, "")[:3])
+    return {"start": start or 0, "end": end, "step": 1 if step is None else step}
 
 
 class Frames(_Section):
-    """Which frames of the scan are used; positions in the numerically sorted list."""
+    """Which frames of the scan are used; positions in the numerically sorted list.
+
+    The whole section may be written as text: ``start:end:step``.
+    """
 
     start: int = Field(0, ge=0, description="first position")
     end: int | None = Field(None, ge=0, description="position to stop before; null = to the end")
     step: int = Field(1, ge=1, description="use every step-th frame")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _text(cls, value: object) -> object:
+        return frames_from_text(value) if isinstance(value, str) else value
+
+    def __str__(self) -> str:
+        """Return the section as ``start:end:step``."""
+        return f"{self.start}:{'' if self.end is None else self.end}:{self.step}"
+
 
 class Experiment(_Section):
     """What is run, on which scans, and where results go."""
 
-    name: str = Field("default", pattern=r"^[\w.-]+$", description="name of the run's folder")
+    name: str = Field("default", pattern=r"^[\w-][\w.-]*$", description="name of the run's folder")
     dataset: str = Field("auto", description="reader plug-in, or auto to recognise the scan's layout")
     dataset_root: Path | None = Field(None, description="folder that holds the scenes")
     scenes: list[str] | Literal["all"] = Field(
-        "all", description="names below dataset_root, or all; a * matches anything"
+        "all", description="names below dataset_root, or all; a * matches anything; commas in text separate"
     )
     scene_start: int | None = Field(None, ge=0, description="first of the sorted scenes to run")
     scene_end: int | None = Field(None, ge=0, description="position in the sorted scenes to stop before")
@@ -66,17 +93,32 @@ class Experiment(_Section):
     )
     seed: int = Field(0, ge=0, description="for everything random")
 
-    @model_validator(mode="after")
-    def _levels_rise(self) -> Experiment:
-        if any(level < 0 for level in self.levels) or sorted(set(self.levels)) != self.levels:
-            raise ValueError(f"levels must rise without repeats, such as [2, 4, 6]; found {self.levels}")
-        return self
+    @field_validator("levels", mode="before")
+    @classmethod
+    def _levels_from_text(cls, value: object) -> object:
+        if isinstance(value, str):  # 2,4,6 on the command line or in the environment
+            return [part.strip() for part in value.strip("[] ").split(",") if part.strip()]
+        return [value] if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @field_validator("scenes", mode="before")
+    @classmethod
+    def _scenes_from_text(cls, value: object) -> object:
+        if isinstance(value, str) and value != "all":
+            return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    @field_validator("levels")
+    @classmethod
+    def _levels_rise(cls, levels: list[int]) -> list[int]:
+        if any(level < 0 for level in levels) or sorted(set(levels)) != levels:
+            raise ValueError(f"levels must rise without repeats, such as [2, 4, 6]; found {levels}")
+        return levels
 
 
 class Ssam(_Section):
     """Candidates: masks at every level, frame by frame."""
 
-    enabled: bool = True
+    enabled: bool = Field(True, description="run this stage")
     proposer: str = Field(
         "watershed", description="source of masks: watershed, recorded, oracle or a plug-in"
     )
@@ -112,7 +154,7 @@ class Ssam(_Section):
 class Filter(_Section):
     """Filter: which candidates go on; re-runs without proposing again."""
 
-    enabled: bool = True
+    enabled: bool = Field(True, description="run this stage")
     duplicate_iou: Fraction | None = Field(
         None,
         description="drop a mask that overlaps a better one of its level more; null = 0.9; final masks: off",
@@ -129,7 +171,7 @@ class Comparison(_Section):
 class Tracker(_Section):
     """Tracking: one identity per object."""
 
-    enabled: bool = True
+    enabled: bool = Field(True, description="run this stage")
     propagator: str = Field("auto", description="auto, warp (depth and pose), flow, oracle or a plug-in")
     checkpoint: str | None = Field(None, description="model weights, for trackers that load some")
     device: str = Field("auto", description="auto, cpu, cuda:N or mps, for trackers that load weights")
@@ -149,7 +191,7 @@ class Tracker(_Section):
 class Lift(_Section):
     """Lifting: 3D instances from tracked masks."""
 
-    enabled: bool = True
+    enabled: bool = Field(True, description="run this stage")
     min_points: int = Field(50, ge=1, description="drop smaller instances")
     depth_tolerance_m: float = Field(
         0.05, gt=0, description="depth agreement for a point to be visible, metres at 2 m"
@@ -161,7 +203,7 @@ class Lift(_Section):
 class Evaluate(_Section):
     """Evaluation against ground truth, where the scan has it."""
 
-    enabled: bool = True
+    enabled: bool = Field(True, description="run this stage")
     min_region_objects: int = Field(100, ge=1, description="smallest object that counts, points")
     min_region_parts: int = Field(10, ge=1, description="smallest part that counts, points")
 
@@ -169,8 +211,8 @@ class Evaluate(_Section):
 class Report(_Section):
     """The report that a person reads."""
 
-    enabled: bool = True
-    name: str = Field("report", pattern=r"^[\w.-]+$", description="file stem of the report")
+    enabled: bool = Field(True, description="run this stage")
+    name: str = Field("report", pattern=r"^[\w-][\w.-]*$", description="file stem of the report")
     max_width: int = Field(960, ge=64, description="widest picture, px")
     record_timings: bool = Field(True, description="show stage times and memory")
 
