@@ -1,0 +1,243 @@
+"""Carry masks along a backward sampling grid; the shared core of the weight-free trackers.
+
+For every pixel of the new frame a grid says where that pixel was in the previous frame. A mask is carried
+by sampling its last version through the grid. Held masks are soft (how much of a pixel is inside): hard
+masks would stand still under motion of less than half a pixel per frame, however long it lasts.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from my3dis.errors import DataError
+from my3dis.masks.codec import Box, decode_crop, encode_in_box
+from my3dis.types import NO_ID, Frame, MaskSet, MaskSource
+
+__all__ = ["BackwardGrid", "GridSource", "GridTracker"]
+
+BLOCK_PX = 16
+"""Side of the blocks whose ranges tell where a mask may have gone."""
+SHARPNESS = 1.5
+"""How strongly soft borders are steepened each step, so that repeated sampling does not blur them."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class BackwardGrid:
+    """Where each pixel of a frame was in the frame before.
+
+    Attributes:
+        source_x_px, source_y_px: (H, W) float32 pixel coordinates in the previous frame, always finite.
+        known: (H, W) bool, whether the pixel was visible there.
+    """
+
+    source_x_px: NDArray[np.float32]
+    source_y_px: NDArray[np.float32]
+    known: NDArray[np.bool_]
+
+
+ViewT = TypeVar("ViewT")
+
+
+class GridSource(Protocol[ViewT]):
+    """Makes grids between two frames; `prepare` keeps what it needs of one frame."""
+
+    def prepare(self, frame: Frame) -> ViewT:
+        """Return what `grid` needs of a frame."""
+        ...
+
+    def grid(self, previous: ViewT, current: ViewT) -> BackwardGrid:
+        """Return where each pixel of the current frame was in the previous one, at the mask's size."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """One object: its level, the box of its last mask, and that mask as a code or as packed softness."""
+
+    level: int
+    box: Box
+    rle: bytes | None
+    soft: bytes
+
+
+class GridTracker(Generic[ViewT]):
+    """A `MaskTracker` over any `GridSource`. It keeps one frame and one compressed mask per held object."""
+
+    def __init__(self, source: GridSource[ViewT]) -> None:
+        self._source = source
+        self._previous: ViewT | None = None
+        self._image_size: tuple[int, int] = (0, 0)
+        self._held: dict[int, _Held] = {}
+
+    def __len__(self) -> int:
+        """Return the number of held objects."""
+        return len(self._held)
+
+    def step(self, frame: Frame) -> MaskSet:
+        """Advance to a frame; see `MaskTracker.step`. Objects that left the image are forgotten.
+
+        Raises:
+            DataError: if the frame's size differs from the frame's before it.
+        """
+        if self._previous is not None and frame.image_size != self._image_size:
+            raise DataError(
+                f"expected frames of {self._image_size[1]}x{self._image_size[0]} throughout, found "
+                f"{frame.image_size[1]}x{frame.image_size[0]} at {frame.name!r}; split the scan there"
+            )
+        current = self._source.prepare(frame)
+        carried = MaskSet.empty(frame.index, frame.image_size)
+        if self._previous is not None and self._held:
+            carried = self._carry(self._source.grid(self._previous, current), frame.index)
+        self._previous, self._image_size = current, frame.image_size
+        return carried
+
+    def prompt(self, frame: Frame, masks: MaskSet) -> None:
+        """Take masks of objects on the frame last stepped to; see `MaskTracker.prompt`."""
+        if masks.image_size != frame.image_size:
+            raise DataError(
+                f"expected prompts of the frame's size {frame.image_size}, found {masks.image_size}"
+            )
+        for row, track_id in enumerate(masks.track_id.tolist()):
+            if masks.area_px[row] == 0:
+                self._held.pop(track_id, None)
+                continue
+            x0, y0, x1, y1 = masks.boxes[row].tolist()
+            self._held[track_id] = _Held(int(masks.level[row]), (x0, y0, x1, y1), masks.rle[row], b"")
+
+    def drop(self, track_ids: Sequence[int]) -> None:
+        """Forget objects; unknown ids are ignored."""
+        for track_id in track_ids:
+            self._held.pop(track_id, None)
+
+    def _carry(self, grid: BackwardGrid, frame_index: int) -> MaskSet:
+        reach = _Reach.of(grid)
+        rows: list[tuple[int, int, Box, bytes, int, float]] = []
+        for track_id, held in list(self._held.items()):
+            target = reach.target_of(held.box)
+            moved = None if target is None else self._move(held, grid, target)
+            if moved is None:
+                del self._held[track_id]
+                continue
+            soft, box, confidence = moved
+            mask = soft >= 128
+            rle = encode_in_box(mask, box, self._image_size)
+            rows.append((track_id, held.level, box, rle, int(np.count_nonzero(mask)), confidence))
+            self._held[track_id] = _Held(held.level, box, None, zlib.compress(soft, 1))
+        return _as_mask_set(rows, frame_index, self._image_size)
+
+    def _move(
+        self, held: _Held, grid: BackwardGrid, target: Box
+    ) -> tuple[NDArray[np.uint8], Box, float] | None:
+        """Return the soft mask in its new tight box and its confidence, or None when nothing is left."""
+        import cv2
+
+        x0, y0, x1, y1 = target
+        window = (slice(y0, y1), slice(x0, x1))
+        sampled = cv2.remap(
+            self._soft_mask(held),
+            grid.source_x_px[window] - np.float32(held.box[0]),
+            grid.source_y_px[window] - np.float32(held.box[1]),
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=0,
+        )
+        known = grid.known[window]
+        expected = int(np.count_nonzero(sampled >= 128))
+        soft = np.where(known, sampled, np.uint8(0))
+        seen = int(np.count_nonzero(soft >= 128))
+        if not seen:
+            return None
+        soft = _tidy(soft, known)
+        bx, by, width, height = cv2.boundingRect((soft >= 128).view(np.uint8))
+        if not width:
+            return None
+        # One pixel of margin keeps the soft border that lies outside the tight box.
+        soft = np.ascontiguousarray(soft[by : by + height, bx : bx + width])
+        return soft, (x0 + bx, y0 + by, x0 + bx + width, y0 + by + height), seen / expected
+
+    def _soft_mask(self, held: _Held) -> NDArray[np.uint8]:
+        x0, y0, x1, y1 = held.box
+        if held.rle is not None:
+            return decode_crop(held.rle, self._image_size, held.box).view(np.uint8) * np.uint8(255)
+        return np.frombuffer(zlib.decompress(held.soft), np.uint8).reshape(y1 - y0, x1 - x0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Reach:
+    """The range of source coordinates in every block of the grid: (By, Bx, 4) low x, low y, high x, high y."""
+
+    ranges: NDArray[np.float32]
+    image_size: tuple[int, int]
+
+    @classmethod
+    def of(cls, grid: BackwardGrid) -> _Reach:
+        height, width = grid.known.shape
+        blocks_y, blocks_x = -(-height // BLOCK_PX), -(-width // BLOCK_PX)
+        padded = np.full((blocks_y * BLOCK_PX, blocks_x * BLOCK_PX), np.inf, np.float32)
+        ranges = np.empty((blocks_y, blocks_x, 4), np.float32)
+        shape = (blocks_y, BLOCK_PX, blocks_x, BLOCK_PX)
+        for axis, source in enumerate((grid.source_x_px, grid.source_y_px)):
+            for column, sign in ((axis, 1), (axis + 2, -1)):
+                padded[:height, :width] = np.where(grid.known, sign * source, np.float32(np.inf))
+                ranges[..., column] = sign * padded.reshape(shape).min(axis=(1, 3))
+        return cls(ranges, (height, width))
+
+    def target_of(self, box: Box) -> Box | None:
+        """Return a box of the new frame that holds every pixel whose source lies in a box of the old."""
+        x0, y0, x1, y1 = box
+        low_x, low_y, high_x, high_y = np.moveaxis(self.ranges, -1, 0)
+        meets = (low_x <= x1) & (high_x >= x0 - 1) & (low_y <= y1) & (high_y >= y0 - 1)
+        rows, columns = np.flatnonzero(meets.any(axis=1)), np.flatnonzero(meets.any(axis=0))
+        if not len(rows):
+            return None
+        height, width = self.image_size
+        return (
+            int(columns[0]) * BLOCK_PX,
+            int(rows[0]) * BLOCK_PX,
+            min(width, (int(columns[-1]) + 1) * BLOCK_PX),
+            min(height, (int(rows[-1]) + 1) * BLOCK_PX),
+        )
+
+
+def _tidy(soft: NDArray[np.uint8], known: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Fill narrow unknown places between parts of the mask, remove specks and steepen the border."""
+    import cv2
+
+    if not known.all():
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+        closed = cv2.morphologyEx(soft, cv2.MORPH_CLOSE, kernel)
+        soft = np.where(known, soft, closed)
+    soft = cv2.medianBlur(soft, 3)
+    steep: NDArray[np.uint8] = cv2.convertScaleAbs(
+        cv2.subtract(soft, np.full(1, 127.5 * (1 - 1 / SHARPNESS))), alpha=SHARPNESS
+    )
+    return steep
+
+
+def _as_mask_set(
+    rows: list[tuple[int, int, Box, bytes, int, float]], frame_index: int, image_size: tuple[int, int]
+) -> MaskSet:
+    n = len(rows)
+    if not n:
+        return MaskSet.empty(frame_index, image_size)
+    track_ids, levels, boxes, rles, areas, confidences = zip(*rows, strict=True)
+    return MaskSet(
+        frame=frame_index,
+        image_size=image_size,
+        mask_id=np.arange(n, dtype=np.int32),
+        level=np.array(levels, np.int16),
+        parent_id=np.full(n, NO_ID, np.int32),
+        boxes=np.array(boxes, np.int32),
+        area_px=np.array(areas, np.int64),
+        score=np.array(confidences, np.float32),
+        stability=np.ones(n, np.float32),
+        source=np.full(n, MaskSource.TRACK, np.int8),
+        rle=rles,
+        track_id=np.array(track_ids, np.int32),
+    )
