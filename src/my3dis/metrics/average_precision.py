@@ -1,0 +1,159 @@
+"""Average precision of instances over points, as ScanNet's official code computes it.
+
+Source: ScanNet 3D instance benchmark (Dai et al., CVPR 2017). Nine overlaps 0.50 to 0.90, strict
+comparison, curve without monotone envelope; COCO-style code gives other numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from my3dis.metrics.matching import Matches, match, overlaps
+from my3dis.metrics.protocols import AP25_THRESHOLD, AP_THRESHOLDS, ScoreMode
+from my3dis.types import InstanceSet
+
+__all__ = ["ApResult", "ThresholdResult", "average_precision", "constant_score_ap", "evaluate_instances"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThresholdResult:
+    """One overlap threshold; shares in [0, 1], NaN where undefined.
+
+    Attributes:
+        threshold: IoU that a hit must exceed.
+        ap: area under the curve; NaN without ground truth.
+        precision, recall: over all counted predictions.
+        true_positives, false_positives, missed, ignored: instances.
+    """
+
+    threshold: float
+    ap: float
+    precision: float
+    recall: float
+    true_positives: int
+    false_positives: int
+    missed: int
+    ignored: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApResult:
+    """Average precision pooled over scenes; shares in [0, 1], NaN without ground truth.
+
+    Attributes:
+        ap: mean over the nine thresholds.
+        ap50, ap25: at 0.50 and 0.25.
+        thresholds: the nine thresholds and, last, 0.25.
+        n_gt: instances that count.
+        n_predictions: predictions that were scored.
+        dropped_small: predictions left out for having fewer than `min_region` points.
+        n_scenes: scenes pooled.
+        min_region, scores: how it was computed.
+    """
+
+    ap: float
+    ap50: float
+    ap25: float
+    thresholds: tuple[ThresholdResult, ...]
+    n_gt: int
+    n_predictions: int
+    dropped_small: int
+    n_scenes: int
+    min_region: int
+    scores: ScoreMode
+
+
+def evaluate_instances(
+    scenes: Sequence[tuple[InstanceSet, NDArray[np.int64]]],
+    *,
+    min_region: int = 100,
+    scores: ScoreMode = "ranked",
+) -> ApResult:
+    """Score instances of one class against ground truth, pooled over scenes.
+
+    Args:
+        scenes: predictions and (P,) target per point (`my3dis.metrics.protocols.object_targets`).
+        min_region: predictions and ground-truth instances with fewer points do not count.
+        scores: use the confidences, or 1 for every prediction.
+
+    Raises:
+        DataError: if the lengths of predictions and targets differ.
+    """
+    touching = [overlaps(instances, target, min_region=min_region) for instances, target in scenes]
+    results: list[ThresholdResult] = []
+    n_gt = 0
+    for threshold in (*AP_THRESHOLDS, AP25_THRESHOLD):
+        matches = [match(scene, threshold, min_region=min_region) for scene in touching]
+        n_gt = sum(scene.n_gt for scene in matches)
+        results.append(_at_threshold(threshold, matches, scores))
+    return ApResult(
+        ap=float(np.mean([r.ap for r in results[:-1]])),
+        ap50=results[0].ap,
+        ap25=results[-1].ap,
+        thresholds=tuple(results),
+        n_gt=n_gt,
+        n_predictions=sum(len(scene.prediction) for scene in touching),
+        dropped_small=sum(scene.dropped_small for scene in touching),
+        n_scenes=len(touching),
+        min_region=min_region,
+        scores=scores,
+    )
+
+
+def _at_threshold(threshold: float, matches: Sequence[Matches], scores: ScoreMode) -> ThresholdResult:
+    is_true = np.concatenate([np.zeros(0, np.bool_), *(m.is_true for m in matches)])
+    score = np.concatenate([np.zeros(0), *(m.score for m in matches)])
+    if scores == "constant":
+        score = np.ones_like(score)
+    missed = sum(m.missed for m in matches)
+    true_positives = int(is_true.sum())
+    n_gt = true_positives + missed
+    return ThresholdResult(
+        threshold=threshold,
+        ap=average_precision(score, is_true, missed),
+        precision=true_positives / len(is_true) if len(is_true) else math.nan,
+        recall=true_positives / n_gt if n_gt else math.nan,
+        true_positives=true_positives,
+        false_positives=len(is_true) - true_positives,
+        missed=missed,
+        ignored=sum(m.ignored for m in matches),
+    )
+
+
+def average_precision(score: NDArray[np.float64], is_true: NDArray[np.bool_], missed: int) -> float:
+    """Return the area under the precision-recall curve.
+
+    Args:
+        score: (E,) confidences of the counted predictions.
+        is_true: (E,) which of them are true positives.
+        missed: ground-truth instances without a hit, which no confidence can reach.
+
+    Returns:
+        NaN without ground truth, 0 without predictions. One point of the curve per distinct
+        confidence, and (precision 1, recall 0); each precision weighs half the recall between its
+        neighbours, the first point standing beside itself.
+    """
+    n_true = int(is_true.sum())
+    if n_true + missed == 0:
+        return math.nan
+    if len(score) == 0:
+        return 0.0
+    order = np.argsort(score, kind="stable")
+    _, first = np.unique(score[order], return_index=True)
+    trues_below = np.concatenate([[0], np.cumsum(is_true[order])])[first]
+    true_positives = n_true - trues_below
+    precision = np.append(true_positives / (len(score) - first), 1.0)
+    recall = np.append(true_positives / (n_true + missed), 0.0)
+    padded = np.concatenate([recall[:1], recall, [0.0]])
+    width = (padded[:-2] - padded[2:]) / 2
+    return float(precision @ width)
+
+
+def constant_score_ap(precision: float, recall: float) -> float:
+    """Return the closed form R (1 + P) / 2 of `average_precision` when all confidences are equal."""
+    return recall * (1 + precision) / 2
