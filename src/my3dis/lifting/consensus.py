@@ -1,0 +1,173 @@
+"""From votes to owners: which track owns each point, level by level.
+
+A track's share of a point is the weight of the views whose mask covered it, over the weight of the
+views that saw it while the track was there. Neighbouring points count as further views of little
+weight, less so across creases and colour changes: this settles points with few or doubtful views and
+leaves well-seen points alone.
+Source: the neighbour term follows Zhou et al. 2004, Learning with local and global consistency,
+section 2, with the number of views as the trust in a point's own evidence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from my3dis.lifting.merge import alive_weight
+from my3dis.lifting.vote import Votes
+from my3dis.types import NO_ID, SceneCloud
+
+__all__ = ["ConsensusOptions", "LevelClaims", "claim_points", "neighbour_average"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsensusOptions:
+    """How votes become owners.
+
+    Attributes:
+        vote_ratio: least share of a point's views that must agree.
+        neighbour_views: views that all neighbours of a point are worth together.
+        rounds: how many neighbours far evidence travels.
+        crease: how much normals may turn before neighbours count less, 1 - |cosine|.
+        color_step: how much colour may differ before neighbours count less, RGB distance in 0..255.
+    """
+
+    vote_ratio: float = 0.5
+    neighbour_views: float = 1.0
+    rounds: int = 2
+    crease: float = 0.15
+    color_step: float = 40.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LevelClaims:
+    """Who owns each point at one level.
+
+    Attributes:
+        level: the level.
+        owner: (P,) int32 position of a track, -1 = nobody.
+        share: (P,) float32 the owner's share of the point, 0 where nobody owns it.
+        claimed: (K,) int64 points that each track would own if it were alone.
+    """
+
+    level: int
+    owner: NDArray[np.int32]
+    share: NDArray[np.float32]
+    claimed: NDArray[np.int64]
+
+
+def neighbour_average(
+    cloud: SceneCloud,
+    normal: NDArray[np.float32] | None,
+    edges: NDArray[np.int32],
+    options: ConsensusOptions,
+) -> sparse.csr_array:
+    """Return the (P, P) matrix that averages over neighbours: rows sum to 1, or to 0 without neighbours.
+
+    Args:
+        cloud: the points; colours are used when it has them.
+        normal: (P, 3) unit normals of either sign, 0 = unknown; or None.
+        edges: (E, 2) neighbours.
+        options: how much creases and colour changes separate.
+    """
+    a, b = edges[:, 0], edges[:, 1]
+    affinity = np.ones(len(edges), np.float32)
+    if normal is not None:
+        turn = 1.0 - np.abs(np.einsum("ij,ij->i", normal[a], normal[b]))
+        known = normal[a].any(axis=1) & normal[b].any(axis=1)
+        affinity[known] *= np.exp(-turn[known] / np.float32(options.crease))
+    if cloud.color is not None:
+        step = cloud.color[a].astype(np.float32) - cloud.color[b].astype(np.float32)
+        distance2 = np.einsum("ij,ij->i", step, step)
+        affinity *= np.exp(-0.5 * distance2 / np.float32(options.color_step) ** 2)
+    count = len(cloud)
+    total = np.bincount(a, affinity, count) + np.bincount(b, affinity, count)
+    inverse = np.divide(1.0, total, out=np.zeros(count), where=total > 1e-6).astype(np.float32)
+    values = np.concatenate([affinity * inverse[a], affinity * inverse[b]])
+    rows, columns = np.concatenate([a, b]), np.concatenate([b, a])
+    return sparse.csr_array((values, (rows, columns)), shape=(count, count))
+
+
+def claim_points(
+    votes: Votes,
+    track_level: NDArray[np.int16],
+    average: sparse.csr_array,
+    options: ConsensusOptions,
+) -> list[LevelClaims]:
+    """Decide who owns each point at every level, coarse to fine.
+
+    Args:
+        votes: of the scan, merged.
+        track_level: (K,) level of each track.
+        average: from `neighbour_average`.
+        options: how votes become owners.
+    """
+    claims = []
+    for level in np.unique(track_level).tolist():
+        of_level = track_level[votes.pair_track] == level
+        claims.append(_claim_level(votes, of_level, average, level, options))
+    return claims
+
+
+def _claim_level(
+    votes: Votes,
+    chosen: NDArray[np.bool_],
+    average: sparse.csr_array,
+    level: int,
+    options: ConsensusOptions,
+) -> LevelClaims:
+    points, tracks = len(votes.point_weight), len(votes.track_id)
+    point, track = votes.pair_point[chosen], votes.pair_track[chosen]
+    voted = votes.pair_weight[chosen]
+    possible = np.maximum(alive_weight(votes, point, track), voted)
+    key = point * tracks + track
+    order = np.argsort(key)
+    key, voted, possible = key[order], voted[order], possible[order]
+    share = sparse.csr_array((voted / possible, (point[order], track[order])), shape=(points, tracks))
+    has_neighbours = np.diff(average.indptr) > 0
+    prior_weight = (options.neighbour_views * has_neighbours).astype(np.float32)
+    for _ in range(options.rounds):
+        share = _smoothed(share, average, prior_weight, votes, (key, voted, possible))
+    return _best(share, level, options.vote_ratio)
+
+
+def _smoothed(
+    share: sparse.csr_array,
+    average: sparse.csr_array,
+    prior_weight: NDArray[np.float32],
+    votes: Votes,
+    own: tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]],
+) -> sparse.csr_array:
+    key, voted, possible = own
+    tracks = share.shape[1]
+    # Adding the shares keeps every voted pair in the pattern even where no neighbour supports it.
+    pattern = (average @ share + share * np.float32(1e-12)).tocsr()
+    pattern.sort_indices()
+    row = np.repeat(np.arange(share.shape[0]), np.diff(pattern.indptr))
+    prior = prior_weight[row]
+    numerator = pattern.data * prior
+    denominator = votes.point_weight[row] + prior
+    at = np.searchsorted(row * tracks + pattern.indices, key)
+    numerator[at] += voted
+    denominator[at] = possible + prior[at]
+    values = np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
+    return sparse.csr_array((values, pattern.indices, pattern.indptr), shape=share.shape)
+
+
+def _best(share: sparse.csr_array, level: int, ratio: float) -> LevelClaims:
+    points, tracks = share.shape
+    owner, best = np.full(points, NO_ID, np.int32), np.zeros(points, np.float32)
+    kept = share.data >= ratio
+    claimed = np.bincount(share.indices[kept], minlength=tracks).astype(np.int64)
+    filled = np.flatnonzero(np.diff(share.indptr) > 0)
+    if len(filled):
+        best[filled] = np.maximum.reduceat(share.data, share.indptr[filled])
+        row = np.repeat(np.arange(points), np.diff(share.indptr))
+        # Among equal shares the smallest track wins: writing in reverse leaves the first one standing.
+        top = np.flatnonzero((share.data == best[row]) & kept)[::-1]
+        owner[row[top]] = share.indices[top]
+    best[owner == NO_ID] = 0.0
+    return LevelClaims(level, owner, best, claimed)

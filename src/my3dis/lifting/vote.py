@@ -1,0 +1,299 @@
+"""Votes of tracked masks on points, frame by frame, in memory that does not grow with frames.
+
+A view may vote on a point when the depth image confirms that the point is seen. How much the vote
+weighs depends on how well depth agrees, whether a depth discontinuity is near (there a pixel may
+belong to either side) and how frontal the surface is seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from my3dis.errors import DataError
+from my3dis.geometry.camera import nearest_pixels, project
+from my3dis.geometry.depth import depth_tolerance, discontinuity_mask, fill_small_holes, grow_mask
+from my3dis.geometry.transforms import invert_rigid, transform_points
+from my3dis.masks.codec import decode_crop
+from my3dis.types import NO_ID, Camera, Frame, MaskSet
+
+__all__ = ["VisiblePoints", "VoteAccumulator", "VoteOptions", "Votes", "popcount_rows", "visible_points"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoteOptions:
+    """How a view votes.
+
+    Attributes:
+        depth_tolerance_m: depth agreement for a point to be visible, metres at 2 m.
+        edge_radius_px: how far a depth discontinuity makes pixels doubtful; about the registration error.
+        edge_weight: weight of a doubtful pixel.
+        grazing_weight: weight of a surface seen edge-on; frontal surfaces weigh 1.
+        max_view_slots: views told apart when counting; more views share slots (neighbours in time).
+        pending_votes: votes collected before they are merged.
+    """
+
+    depth_tolerance_m: float = 0.05
+    edge_radius_px: int = 2
+    edge_weight: float = 0.2
+    grazing_weight: float = 0.2
+    max_view_slots: int = 1024
+    pending_votes: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VisiblePoints:
+    """Points that one view sees, in ascending order of image row.
+
+    Attributes:
+        point: (V,) int64 indices into the cloud.
+        x, y: (V,) int64 pixel of the mask image.
+        weight: (V,) float32 in (0, 1], how much the view may say about the point.
+    """
+
+    point: NDArray[np.int64]
+    x: NDArray[np.int64]
+    y: NDArray[np.int64]
+    weight: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Votes:
+    """All votes of a scan: N (track, point) pairs, sorted by track position, then point.
+
+    Attributes:
+        track_id: (K,) int32 ascending; ``pair_track`` holds positions in it.
+        pair_track: (N,) int32 positions. pair_point: (N,) int64 indices into the cloud.
+        pair_weight: (N,) float32 sum of the weights of the views whose mask covered the point.
+        point_weight: (P,) float32 sum of the weights of all views that saw the point.
+        point_views: (P,) int32 number of views that saw the point.
+        point_slots: (P, B) uint8 bit set of the view slots that saw the point.
+        track_slots: (K, B) uint8 bit set of the view slots in which the track has a mask.
+        track_views: (K,) int32 number of views in which the track has a mask.
+        track_quality: (K,) float32 mean score of its masks in [0, 1].
+    """
+
+    track_id: NDArray[np.int32]
+    pair_track: NDArray[np.int32]
+    pair_point: NDArray[np.int64]
+    pair_weight: NDArray[np.float32]
+    point_weight: NDArray[np.float32]
+    point_views: NDArray[np.int32]
+    point_slots: NDArray[np.uint8]
+    track_slots: NDArray[np.uint8]
+    track_views: NDArray[np.int32]
+    track_quality: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.pair_track)
+
+
+def popcount_rows(bits: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return the number of set bits of each row of an (N, B) uint8 array."""
+    counts: NDArray[np.int64] = np.bitwise_count(bits).sum(axis=1, dtype=np.int64)
+    return counts
+
+
+def visible_points(
+    frame: Frame,
+    xyz_m: NDArray[np.float32],
+    normal: NDArray[np.float32] | None,
+    *,
+    mask_size: tuple[int, int],
+    options: VoteOptions,
+) -> VisiblePoints:
+    """Find the points that a posed frame sees, by comparing their depth with the depth image.
+
+    Args:
+        frame: with depth, depth camera and pose.
+        xyz_m: (P, 3) points in the world frame.
+        normal: (P, 3) unit normals of either sign, 0 = unknown; or None.
+        mask_size: (H, W) of the masks that will vote.
+        options: how a view votes.
+
+    Raises:
+        DataError: if the frame lacks depth, depth camera or a rigid pose.
+    """
+    depth_m, camera, pose = frame.depth_m, frame.depth_camera, frame.world_from_camera
+    if depth_m is None or camera is None or pose is None:
+        raise DataError(
+            f"frame {frame.name!r}: expected depth, its intrinsics and a pose to vote on points, "
+            "found some missing; leave the frame out"
+        )
+    points_camera = transform_points(invert_rigid(pose), xyz_m)
+    uv_px, z_m = project(points_camera, camera)
+    pixel, inside = nearest_pixels(uv_px, depth_m.shape)
+    filled = fill_small_holes(depth_m)
+    candidate = np.flatnonzero(inside)
+    reading, z_m = filled.ravel()[pixel[candidate]], z_m[candidate]
+    tolerance = depth_tolerance(z_m, options.depth_tolerance_m)
+    off = np.abs(reading - z_m) / tolerance
+    agrees = (reading > 0) & (off < 1.0)
+    seen, off = candidate[agrees], off[agrees]
+
+    weight = 1.0 - 0.9 * off * off
+    doubtful = grow_mask(discontinuity_mask(filled), options.edge_radius_px)
+    weight[doubtful.ravel()[pixel[seen]]] *= np.float32(options.edge_weight)
+    if normal is not None:
+        weight *= _frontality(points_camera[seen], normal[seen], pose, options.grazing_weight)
+    return _on_masks(frame, points_camera, seen, weight.astype(np.float32), mask_size)
+
+
+def _frontality(
+    points_camera_m: NDArray[np.float32],
+    normal_world: NDArray[np.float32],
+    world_from_camera: NDArray[np.float64],
+    grazing_weight: float,
+) -> NDArray[np.float32]:
+    normal = normal_world @ world_from_camera[:3, :3].astype(np.float32)
+    distance = np.sqrt(np.einsum("ij,ij->i", points_camera_m, points_camera_m))
+    # The sign of normals cannot be trusted in scanned meshes, so only the angle counts.
+    cosine = np.abs(np.einsum("ij,ij->i", normal, points_camera_m)) / np.maximum(distance, 1e-6)
+    cosine[~normal.any(axis=1)] = 1.0
+    frontality: NDArray[np.float32] = np.clip(cosine, np.float32(grazing_weight), np.float32(1.0))
+    return frontality
+
+
+def _on_masks(
+    frame: Frame,
+    points_camera_m: NDArray[np.float32],
+    seen: NDArray[np.int64],
+    weight: NDArray[np.float32],
+    mask_size: tuple[int, int],
+) -> VisiblePoints:
+    camera = _mask_camera(frame, mask_size)
+    uv_px, _ = project(points_camera_m[seen], camera)
+    pixel, inside = nearest_pixels(uv_px, mask_size)
+    pixel, seen, weight = pixel[inside], seen[inside], weight[inside]
+    order = np.argsort(pixel, kind="stable")
+    pixel = pixel[order]
+    return VisiblePoints(seen[order], pixel % mask_size[1], pixel // mask_size[1], weight[order])
+
+
+def _mask_camera(frame: Frame, mask_size: tuple[int, int]) -> Camera:
+    camera = frame.color_camera or frame.depth_camera
+    assert camera is not None
+    height, width = mask_size
+    return camera if (camera.height, camera.width) == mask_size else camera.scaled_to(width, height)
+
+
+class VoteAccumulator:
+    """Collects votes view by view; masks are decoded one at a time, cropped to their boxes.
+
+    Args:
+        xyz_m: (P, 3) float32 points in the world frame.
+        normal: (P, 3) float32 unit normals of either sign, or None.
+        track_id: (K,) int32 ascending ids that may vote; masks of other tracks are refused.
+        view_count: number of views that will be added.
+        options: how a view votes.
+    """
+
+    def __init__(
+        self,
+        xyz_m: NDArray[np.float32],
+        normal: NDArray[np.float32] | None,
+        track_id: NDArray[np.int32],
+        *,
+        view_count: int,
+        options: VoteOptions | None = None,
+    ) -> None:
+        self._xyz_m, self._normal, self._track_id = xyz_m, normal, track_id
+        self._options = options or VoteOptions()
+        self._view_count, self._views = max(1, view_count), 0
+        self._slots = min(self._view_count, self._options.max_view_slots)
+        points, tracks, slot_bytes = len(xyz_m), len(track_id), (self._slots + 7) // 8
+        self._point_weight = np.zeros(points, np.float32)
+        self._point_views = np.zeros(points, np.int32)
+        self._point_slots = np.zeros((points, slot_bytes), np.uint8)
+        self._track_slots = np.zeros((tracks, slot_bytes), np.uint8)
+        self._track_views = np.zeros(tracks, np.int32)
+        self._track_score = np.zeros(tracks, np.float64)
+        self._keys, self._weights = np.zeros(0, np.int64), np.zeros(0, np.float32)
+        self._pending: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
+        self._pending_votes = 0
+
+    def add(self, frame: Frame, masks: MaskSet) -> int:
+        """Let one view vote and return how many points it sees.
+
+        Args:
+            frame: with depth, depth camera and a rigid pose.
+            masks: tracked masks of that frame, all levels; masks without a track do not vote.
+
+        Raises:
+            DataError: if the frame cannot vote, a mask belongs to an unknown track, or more views are
+                added than announced.
+        """
+        if self._views >= self._view_count:
+            raise DataError(f"expected {self._view_count} views as announced, found more")
+        seen = visible_points(
+            frame, self._xyz_m, self._normal, mask_size=masks.image_size, options=self._options
+        )
+        slot = self._views * self._slots // self._view_count
+        byte, bit = slot // 8, np.uint8(1 << (slot % 8))
+        self._point_weight[seen.point] += seen.weight
+        self._point_views[seen.point] += 1
+        self._point_slots[seen.point, byte] |= bit
+        for i in np.flatnonzero((masks.track_id != NO_ID) & (masks.area_px > 0)).tolist():
+            track = self._position(int(masks.track_id[i]))
+            self._track_slots[track, byte] |= bit
+            self._track_views[track] += 1
+            self._track_score[track] += min(1.0, max(0.0, float(masks.score[i])))
+            self._vote(track, masks, i, seen)
+        self._views += 1
+        if self._pending_votes >= self._options.pending_votes:
+            self._merge()
+        return len(seen.point)
+
+    def result(self) -> Votes:
+        """Return all votes so far."""
+        self._merge()
+        count = max(1, len(self._xyz_m))
+        quality = self._track_score / np.maximum(self._track_views, 1)
+        return Votes(
+            track_id=self._track_id,
+            pair_track=(self._keys // count).astype(np.int32),
+            pair_point=self._keys % count,
+            pair_weight=self._weights,
+            point_weight=self._point_weight,
+            point_views=self._point_views,
+            point_slots=self._point_slots,
+            track_slots=self._track_slots,
+            track_views=self._track_views,
+            track_quality=quality.astype(np.float32),
+        )
+
+    def _position(self, track_id: int) -> int:
+        at = int(np.searchsorted(self._track_id, track_id))
+        if at == len(self._track_id) or int(self._track_id[at]) != track_id:
+            raise DataError(
+                f"expected masks of the {len(self._track_id)} known tracks, found track {track_id}; "
+                "the archive and the relations are of different runs: track again"
+            )
+        return at
+
+    def _vote(self, track: int, masks: MaskSet, i: int, seen: VisiblePoints) -> None:
+        x0, y0, x1, y1 = masks.boxes[i].tolist()
+        first, last = np.searchsorted(seen.y, [y0, y1])
+        x = seen.x[first:last]
+        near = first + np.flatnonzero((x >= x0) & (x < x1))
+        if not len(near):
+            return
+        crop = decode_crop(masks.rle[i], masks.image_size, masks.boxes[i])
+        hit = near[crop[seen.y[near] - y0, seen.x[near] - x0]]
+        if len(hit):
+            self._pending.append((track * len(self._xyz_m) + seen.point[hit], seen.weight[hit]))
+            self._pending_votes += len(hit)
+
+    def _merge(self) -> None:
+        if not self._pending:
+            return
+        keys = np.concatenate([self._keys, *(k for k, _ in self._pending)])
+        weights = np.concatenate([self._weights, *(w for _, w in self._pending)])
+        self._pending.clear()
+        self._pending_votes = 0
+        order = np.argsort(keys)
+        keys, weights = keys[order], weights[order]
+        starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+        self._keys, self._weights = keys[starts], np.add.reduceat(weights, starts)
