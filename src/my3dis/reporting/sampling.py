@@ -47,5 +47,8 @@ def nearest_available(chosen: Sequence[int], available: Sequence[int]) -> tuple[
     """
     if not available:
         return ()
-    nearest = {min(available, key=lambda have, want=want: (abs(have - want), have)) for want in chosen}
+    nearest = set()
+    for want in chosen:
+        distances = [(abs(have - want), have) for have in available]
+        nearest.add(min(distances)[1])
     return tuple(sorted(nearest))

@@ -154,7 +154,7 @@ def shading(
             with np.errstate(invalid="ignore"):
                 nearer = (depth - other) * scale
             total += np.clip(np.nan_to_num(nearer, nan=0.0, posinf=0.0, neginf=0.0), 0.0, 1.0)
-    light = np.exp(-np.float32(strength / 16) * total)
+    light: NDArray[np.float32] = np.exp(-np.float32(strength / 16) * total)
     if normals is not None:
         hit = seen.point >= 0
         index = seen.point[hit]

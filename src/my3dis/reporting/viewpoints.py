@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from my3dis.reporting.splat import ViewPoint, splat
 from my3dis.types import SceneCloud
@@ -57,7 +57,7 @@ def prepare_room(cloud: SceneCloud, world_from_cameras: NDArray[np.float64]) -> 
     index = np.arange(0, len(cloud), step)
     xyz = cloud.xyz_m[index].astype(np.float64)
     tree, spacing = _tree(xyz)
-    normal = _normals(cloud, index, tree, xyz)
+    normal = _normals(cloud, index, xyz, tree)
     centers = world_from_cameras[:, :3, 3] if len(world_from_cameras) else xyz.mean(axis=0)[None]
     normal = _towards_cameras(xyz, normal, centers)
     up = _up(world_from_cameras, normal)
@@ -71,19 +71,17 @@ def prepare_room(cloud: SceneCloud, world_from_cameras: NDArray[np.float64]) -> 
     )
 
 
-def _tree(xyz: NDArray[np.float64]) -> tuple[Any, float]:
-    from scipy.spatial import cKDTree
-
+def _tree(xyz: NDArray[np.float64]) -> tuple[cKDTree, float]:
     tree = cKDTree(xyz)
     if len(xyz) < 2:
         return tree, 0.01
     some = xyz[:: max(1, len(xyz) // 5000)]
-    distance, _ = tree.query(some, k=min(4, len(xyz)))
+    distance = np.asarray(tree.query(some, k=min(4, len(xyz)))[0])
     return tree, float(max(np.median(distance[:, -1]), 1e-4))
 
 
 def _normals(
-    cloud: SceneCloud, index: NDArray[np.int64], tree: Any, xyz: NDArray[np.float64]
+    cloud: SceneCloud, index: NDArray[np.int64], xyz: NDArray[np.float64], tree: cKDTree
 ) -> NDArray[np.float64]:
     if cloud.normal is not None:
         return cloud.normal[index].astype(np.float64)
@@ -91,7 +89,7 @@ def _normals(
         return _mesh_normals(cloud)[index]
     if len(xyz) < 3:
         return np.tile([0.0, 0.0, 1.0], (len(xyz), 1))
-    _, around = tree.query(xyz, k=min(12, len(xyz)))
+    around = np.asarray(tree.query(xyz, k=min(12, len(xyz)))[1])
     normals = np.empty_like(xyz)
     for start in range(0, len(xyz), 50_000):
         local = xyz[around[start : start + 50_000]]
@@ -118,8 +116,6 @@ def _towards_cameras(
     xyz: NDArray[np.float64], normal: NDArray[np.float64], centers: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Flip each normal to the side of the nearest camera, from where the point was seen."""
-    from scipy.spatial import cKDTree
-
     _, nearest = cKDTree(centers).query(xyz)
     side = ((centers[nearest] - xyz) * normal).sum(axis=1)
     return np.asarray(normal * np.where(side < 0, -1.0, 1.0)[:, None])

@@ -1,0 +1,113 @@
+"""The page and the text of a report, made by templates from its typed rows."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from my3dis.reporting.colors import hex_color
+from my3dis.reporting.model import Panel, Report, WarningRow
+from my3dis.reporting.pictures import data_uri
+
+__all__ = ["format_count", "format_megabytes", "format_score", "format_seconds", "render_page", "render_text"]
+
+_MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
+UNKNOWN = "\u2013"
+
+
+def render_page(report: Report) -> str:
+    """Return the whole HTML page; it asks for nothing outside itself."""
+    return _environment().get_template("report.html.j2").render(report=report)
+
+
+def render_text(report: Report) -> str:
+    """Return the same facts as Markdown, with links to the comparison pictures."""
+    text = _environment().get_template("report.md.j2").render(report=report)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("my3dis.reporting", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        count=format_count,
+        seconds=format_seconds,
+        megabytes=format_megabytes,
+        score=format_score,
+        hex=hex_color,
+        uri=_panel_uri,
+        md=markdown_text,
+        code=markdown_code,
+        origin=_origin,
+    )
+    return environment
+
+
+def markdown_text(value: object) -> Markup:
+    """Return text with everything escaped that Markdown or HTML would read as markup."""
+    line = " ".join(str(value).split())
+    # Every character with a meaning is preceded by a backslash, "<" and "&" included.
+    return Markup(_MARKDOWN_SPECIAL.sub(r"\\\1", line).replace("&", r"\&"))  # noqa: S704 - escaped here
+
+
+def markdown_code(value: object) -> Markup:
+    """Return a code span that holds any text on one line."""
+    line = " ".join(str(value).split())
+    longest = max((len(run) for run in re.findall(r"`+", line)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if line.startswith("`") or line.endswith("`") else ""
+    return Markup(f"{fence}{pad}{line}{pad}{fence}")  # noqa: S704 - the fence is longer than any run inside
+
+
+def format_count(value: float | None) -> str:
+    """Return a whole number with thousands separated, or a dash."""
+    return UNKNOWN if value is None else f"{round(value):,}"
+
+
+def format_seconds(value: float | None) -> str:
+    """Return a duration as people say it, or a dash."""
+    if value is None:
+        return UNKNOWN
+    if value < 10:
+        return f"{value:.1f} s"
+    if value < 120:
+        return f"{value:.0f} s"
+    minutes, seconds = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {seconds:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def format_megabytes(value: float | None) -> str:
+    """Return an amount of memory given in megabytes, or a dash."""
+    if value is None:
+        return UNKNOWN
+    return f"{value / 1024:.1f} GB" if value >= 1024 else f"{value:.0f} MB"
+
+
+def format_score(value: float | None) -> str:
+    """Return a fraction as per cent with one decimal, or a dash where it is undefined."""
+    return UNKNOWN if value is None else f"{100 * value:.1f}"
+
+
+def _panel_uri(panel: Panel) -> str:
+    return data_uri(panel.data, panel.kind)
+
+
+def _origin(warning: WarningRow) -> str:
+    """Return where a warning comes from: its stage, level and code."""
+    parts = [warning.stage, warning.reason.replace("_", " ")]
+    if warning.level is not None:
+        parts.insert(1, f"level {warning.level}")
+    if warning.count > 1:
+        parts.append(f"{warning.count} times")
+    return " · ".join(parts)
