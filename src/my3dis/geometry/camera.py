@@ -36,12 +36,16 @@ def project(points_camera_m: NDArray[Real], camera: Camera) -> tuple[NDArray[Rea
     if points_camera_m.ndim != 2 or points_camera_m.shape[1] != 3:
         raise DataError(f"project: expected points of shape (P, 3), found {points_camera_m.shape}")
     z_m = points_camera_m[:, 2]
-    in_front = np.isfinite(points_camera_m).all(axis=1) & (z_m > 0)
-    uv_px = np.full((len(points_camera_m), 2), np.nan, points_camera_m.dtype)
-    inverse_z = 1.0 / np.where(in_front, z_m, 1.0)
-    for axis, focal, centre in ((0, camera.fx, camera.cx), (1, camera.fy, camera.cy)):
-        along = points_camera_m[:, axis] * inverse_z * points_camera_m.dtype.type(focal)
-        uv_px[in_front, axis] = (along + points_camera_m.dtype.type(centre))[in_front]
+    uv_px = np.empty((len(points_camera_m), 2), points_camera_m.dtype)
+    with np.errstate(all="ignore"):
+        # Not in front, or not finite: the reciprocal becomes NaN and so do both coordinates.
+        inverse_z = np.where(z_m > 0, 1.0 / z_m, np.nan).astype(points_camera_m.dtype)
+        for axis, focal, centre in ((0, camera.fx, camera.cx), (1, camera.fy, camera.cy)):
+            out = uv_px[:, axis]
+            np.multiply(points_camera_m[:, axis], inverse_z, out=out)
+            out *= points_camera_m.dtype.type(focal)
+            out += points_camera_m.dtype.type(centre)
+        uv_px[~np.isfinite(uv_px).all(axis=1)] = np.nan
     return uv_px, z_m
 
 

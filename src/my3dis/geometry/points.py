@@ -164,11 +164,13 @@ def neighbour_edges(xyz_m: NDArray[np.float32], *, neighbours: int, radius_m: fl
 
 
 def _unique_pairs(pairs: NDArray[np.integer]) -> NDArray[np.int32]:
-    ordered = np.sort(pairs.astype(np.int64), axis=1)
-    ordered = ordered[ordered[:, 0] != ordered[:, 1]]
+    first, second = pairs[:, 0].astype(np.int64), pairs[:, 1].astype(np.int64)
+    ordered = np.stack([np.minimum(first, second), np.maximum(first, second)], axis=1)
+    ordered = ordered[first != second]
     if not len(ordered):
         return np.zeros((0, 2), np.int32)
-    key = np.unique((ordered[:, 0] << 32) | ordered[:, 1])
+    key = np.sort((ordered[:, 0] << 32) | ordered[:, 1])
+    key = key[np.concatenate([[True], key[1:] != key[:-1]])]
     return np.stack([key >> 32, key & 0xFFFFFFFF], axis=1).astype(np.int32)
 
 

@@ -57,5 +57,14 @@ def compose(first: NDArray[np.float64], *others: NDArray[np.float64]) -> NDArray
 def transform_points(a_from_b: NDArray[np.float64], points_b_m: NDArray[Real]) -> NDArray[Real]:
     """Map (..., 3) points of b into a; the dtype of the points is kept."""
     rotation = a_from_b[:3, :3].astype(points_b_m.dtype)
-    moved: NDArray[Real] = points_b_m @ rotation.T + a_from_b[:3, 3].astype(points_b_m.dtype)
+    shift = a_from_b[:3, 3].astype(points_b_m.dtype)
+    moved = np.empty_like(points_b_m)
+    # Column by column: a (P, 3) by (3, 3) matrix product is far slower, as BLAS is made for large matrices.
+    x, y, z = points_b_m[..., 0], points_b_m[..., 1], points_b_m[..., 2]
+    for axis in range(3):
+        out = moved[..., axis]
+        np.multiply(x, rotation[axis, 0], out=out)
+        out += y * rotation[axis, 1]
+        out += z * rotation[axis, 2]
+        out += shift[axis]
     return moved

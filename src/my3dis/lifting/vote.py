@@ -31,6 +31,9 @@ class VoteOptions:
         edge_radius_px: how far a depth discontinuity makes pixels doubtful; about the registration error.
         edge_weight: weight of a doubtful pixel.
         grazing_weight: weight of a surface seen edge-on; frontal surfaces weigh 1.
+        spreads: differences beyond so many standard deviations of the view's own are occlusions.
+        least_spread: smallest standard deviation believed, in units of the tolerance.
+        least_agreement: weight of the worst agreement that still counts.
         max_view_slots: views told apart when counting; more views share slots (neighbours in time).
         pending_votes: votes collected before they are merged.
     """
@@ -39,6 +42,9 @@ class VoteOptions:
     edge_radius_px: int = 2
     edge_weight: float = 0.2
     grazing_weight: float = 0.2
+    spreads: float = 4.0
+    least_spread: float = 0.05
+    least_agreement: float = 0.01
     max_view_slots: int = 1024
     pending_votes: int = 1_000_000
 
@@ -128,17 +134,35 @@ def visible_points(
     filled = fill_small_holes(depth_m)
     candidate = np.flatnonzero(inside)
     reading, z_m = filled.ravel()[pixel[candidate]], z_m[candidate]
-    tolerance = depth_tolerance(z_m, options.depth_tolerance_m)
-    off = np.abs(reading - z_m) / tolerance
-    agrees = (reading > 0) & (off < 1.0)
-    seen, off = candidate[agrees], off[agrees]
-
-    weight = 1.0 - 0.9 * off * off
+    off = np.where(reading > 0, reading - z_m, np.inf) / depth_tolerance(z_m, options.depth_tolerance_m)
+    agrees, weight = _agreement(off, options)
+    seen = candidate[agrees]
     doubtful = grow_mask(discontinuity_mask(filled), options.edge_radius_px)
     weight[doubtful.ravel()[pixel[seen]]] *= np.float32(options.edge_weight)
     if normal is not None:
         weight *= _frontality(points_camera[seen], normal[seen], pose, options.grazing_weight)
     return _on_masks(frame, points_camera, seen, weight.astype(np.float32), mask_size)
+
+
+def _agreement(
+    off: NDArray[np.float32], options: VoteOptions
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return which points a view sees and how much each agrees, from depth differences in tolerances.
+
+    The view's own bias and spread (depth noise and pose error together) are measured on the points
+    within the tolerance, so that a surface hidden close behind another is told apart as well as this
+    view allows: its difference is an outlier.
+    """
+    within = np.flatnonzero(np.abs(off) < 1.0)
+    if not len(within):
+        return within, np.zeros(0, np.float32)
+    near = off[within]
+    bias = np.median(near)
+    spread = 1.4826 * np.median(np.abs(near - bias))
+    normalised = (near - bias) / np.clip(spread, options.least_spread, 0.5)
+    kept = np.abs(normalised) < options.spreads
+    weight = np.exp(-0.5 * normalised[kept] ** 2)
+    return within[kept], np.maximum(weight, np.float32(options.least_agreement)).astype(np.float32)
 
 
 def _frontality(
