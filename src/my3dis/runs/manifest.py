@@ -40,6 +40,7 @@ class StageRecord:
         outputs: (path relative to the run's folder, bytes) of the files that it wrote.
         started, finished: UTC times in ISO 8601, or None.
         message: why it was skipped or how it failed, or None.
+        warnings: (reason, message, level or None) of the warnings that it gave.
     """
 
     name: str
@@ -51,6 +52,7 @@ class StageRecord:
     started: str | None = None
     finished: str | None = None
     message: str | None = None
+    warnings: tuple[tuple[str, str, int | None], ...] = ()
 
     @property
     def is_complete(self) -> bool:
@@ -142,11 +144,15 @@ def _plain(record: StageRecord) -> dict[str, object]:
     plain["settings"] = dict(record.settings)
     plain["inputs"] = dict(record.inputs)
     plain["outputs"] = dict(record.outputs)
+    plain["warnings"] = [
+        {"reason": reason, "message": message, "level": level} for reason, message, level in record.warnings
+    ]
     return plain
 
 
 def _record(name: str, value: Mapping[str, Any]) -> StageRecord:
     fields = {key: value[key] for key in StageRecord.__dataclass_fields__ if key in value}
     fields |= {key: tuple(value[key].items()) for key in ("settings", "inputs", "outputs")}
+    fields["warnings"] = tuple((w["reason"], w["message"], w["level"]) for w in value["warnings"])
     fields |= {"name": name, "status": StageStatus(value["status"])}
     return StageRecord(**fields)

@@ -1,0 +1,117 @@
+"""One scan end to end: frames in; tracked masks, 3D instances and a report out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from my3dis.config import Config
+from my3dis.config.load import load_config
+from my3dis.monitoring.display import Display, SilentDisplay
+from my3dis.runs.plan import RunInputs, plan_stages, refuse_changes
+from my3dis.runs.session import RunSession, StageResult
+from my3dis.runs.start import earlier_manifest, introduce, open_inputs, open_session
+from my3dis.runs.summary import record_history, write_summary
+from my3dis.stages.context import StageWarning
+
+__all__ = ["RunResult", "run_scan"]
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """What a run left behind.
+
+    Attributes:
+        run_dir: the run's folder.
+        report: the page to open, or None when there is none.
+        scores: the file of scores, or None without ground truth.
+        stages: how each stage ended.
+        warnings: what a person should know.
+    """
+
+    run_dir: Path
+    report: Path | None
+    scores: Path | None
+    stages: tuple[StageResult, ...]
+    warnings: tuple[StageWarning, ...] = ()
+
+    @property
+    def did_nothing(self) -> bool:
+        """Whether everything was there already."""
+        return all(stage.status == "reused" for stage in self.stages)
+
+
+def run_scan(
+    scan: str | Path,
+    output: str | Path | None = None,
+    config: Config | Mapping[str, object] | None = None,
+    *,
+    keep: bool = False,
+    dry_run: bool = False,
+    display: Display | None = None,
+) -> RunResult:
+    """Take one scan through all stages; what is there with the same settings and inputs is taken over.
+
+    Args:
+        scan: folder or video file.
+        output: folder for all runs; None takes ``experiment.output_root``.
+        config: settings, nested or dotted; they stand above ``MY3DIS_*``, ``.env`` and defaults. A `Config`
+            is taken as it is.
+        keep: refuse, instead of replacing results that were made with other settings.
+        dry_run: say what would be done and do nothing.
+        display: shows the run; None shows nothing.
+
+    Raises:
+        ConfigError, DataError, ArchiveError, PluginError, ResourceError, StageError: with what to do.
+    """
+    settings = config if isinstance(config, Config) else load_config(values=config)
+    inputs = open_inputs(Path(scan), Path(output) if output is not None else None, settings)
+    earlier = earlier_manifest(inputs.layout)
+    plan = plan_stages(inputs, earlier)
+    display = display or SilentDisplay()
+    introduce(inputs, plan, display)
+    if keep:
+        refuse_changes(plan, inputs.layout)
+    if dry_run:
+        return _result(
+            inputs, [StageResult(name=p.name, status="reused" if p.reuse else "planned") for p in plan]
+        )
+    with open_session(inputs, plan, earlier, display) as run:
+        run.stage("candidates")
+        run.stage("filter")
+        run.stage("track")
+        run.stage("lift")
+        run.stage("evaluate")
+        run.stage("report")
+        return _finish(run)
+
+
+def _finish(run: RunSession) -> RunResult:
+    result = _result(run.inputs, run.results, tuple(run.warnings))
+    if result.did_nothing and run.manifest.status == "finished":
+        run.events.append("run_unchanged")
+        _LOG.info("nothing to do: all stages were finished with these settings")
+        return result
+    run.close_as("finished")
+    write_summary(run)
+    record_history(run)
+    run.events.append("run_finished")
+    return result
+
+
+def _result(
+    inputs: RunInputs, stages: list[StageResult], warnings: tuple[StageWarning, ...] = ()
+) -> RunResult:
+    layout = inputs.layout
+    report = layout.report(inputs.config.stages.report.name)
+    return RunResult(
+        run_dir=layout.root,
+        report=report if report.is_file() else None,
+        scores=layout.scores if layout.scores.is_file() else None,
+        stages=tuple(stages),
+        warnings=warnings,
+    )

@@ -1,0 +1,260 @@
+"""Carry out a run: stage by stage, with everything recorded as it happens."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from my3dis.errors import My3DISError, ResourceError
+from my3dis.monitoring.display import Display
+from my3dis.monitoring.sampler import MemorySampler
+from my3dis.monitoring.timings import StageTiming, read_timings, write_timings
+from my3dis.runs.events import EventLog, now_utc
+from my3dis.runs.files import is_disk_full, translated_os_error
+from my3dis.runs.manifest import Manifest, StageRecord, StageStatus, write_manifest
+from my3dis.runs.plan import PlannedStage, RunInputs, output_paths
+from my3dis.stages.context import StageContext, StageOutcome, StageWarning
+
+__all__ = ["RunSession", "StageResult"]
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageResult:
+    """How a stage of a run ended.
+
+    Attributes:
+        name: of the stage.
+        status: ``done``, ``skipped``, ``reused`` or ``planned``.
+        seconds: wall time in this run; 0 when reused.
+        message: why it was skipped, or None.
+    """
+
+    name: str
+    status: str
+    seconds: float = 0.0
+    message: str | None = None
+
+
+class RunSession:
+    """The state of a run while it goes on; `my3dis.runs.start.open_session` makes one.
+
+    Attributes:
+        inputs: what the run is made from.
+        manifest: as written last.
+        results: of the stages so far.
+        warnings: of the stages so far.
+    """
+
+    def __init__(
+        self, inputs: RunInputs, plan: tuple[PlannedStage, ...], manifest: Manifest, display: Display
+    ) -> None:
+        self.inputs = inputs
+        self.manifest = manifest
+        self.results: list[StageResult] = []
+        self.warnings: list[StageWarning] = []
+        self._plan = {planned.name: planned for planned in plan}
+        self._display = display
+        self.events = EventLog(inputs.layout.events)
+        self._timings = {timing.name: timing for timing in read_timings(inputs.layout.timings)}
+
+    def stage(self, name: str) -> None:
+        """Take over or make one stage; finished stages stay intact when it fails.
+
+        Raises:
+            My3DISError: what the stage raised; ResourceError when memory or the disk ran out.
+        """
+        planned = self._plan[name]
+        if planned.reuse:
+            self._reuse(planned)
+            return
+        _remove_outdated(planned, self.manifest.stage(name), self.inputs)
+        started = now_utc()
+        record = StageRecord(
+            name=name,
+            status=StageStatus.RUNNING,
+            digest=planned.fingerprint.digest,
+            settings=planned.fingerprint.settings,
+            inputs=planned.fingerprint.inputs,
+            started=started,
+        )
+        self._save(record)
+        self.events.append("stage_started", stage=name, why=planned.why)
+        _LOG.info("%s started (%s)", name, planned.why)
+        with self._recorded_failure(record):
+            outcome, timing = self._measured(planned)
+            self._finish(record, outcome, timing)
+
+    def warn(self, warning: StageWarning) -> None:
+        """Record a warning: log, events and the run's result."""
+        self.warnings.append(warning)
+        self.events.append("warning", scene=self.manifest.scene, **asdict(warning))
+        _LOG.warning("%s: %s", warning.stage, warning.message)
+
+    def stage_timings(self) -> tuple[StageTiming, ...]:
+        """Return the timings of all stages of the plan that have some, in order."""
+        return tuple(self._timings[name] for name in self._plan if name in self._timings)
+
+    def close_as(self, status: str) -> None:
+        """Write how the run ended into the manifest."""
+        self.manifest = replace(self.manifest, status=status, updated=now_utc())
+        write_manifest(self.inputs.layout.manifest, self.manifest)
+
+    def _reuse(self, planned: PlannedStage) -> None:
+        record = self.manifest.stage(planned.name)
+        message = record.message if record else None
+        if planned.name in self._timings:
+            self._timings[planned.name] = self._timings[planned.name].as_reused()
+        for reason, text, level in record.warnings if record else ():
+            self.warnings.append(StageWarning(stage=planned.name, reason=reason, message=text, level=level))
+        self.events.append("stage_reused", stage=planned.name, digest=planned.fingerprint.digest)
+        _LOG.info("%s reused: its settings and inputs are the same", planned.name)
+        self.results.append(StageResult(name=planned.name, status="reused", message=message))
+
+    def _measured(self, planned: PlannedStage) -> tuple[StageOutcome, StageTiming]:
+        begun = time.perf_counter()
+        with self._display.stage(planned.name) as progress, MemorySampler() as memory:
+            outcome = planned.stage.run(self._context(planned, progress))
+        timing = StageTiming(
+            name=planned.name,
+            seconds=time.perf_counter() - begun,
+            peak_rss_mb=memory.peak_mb,
+            rss_before_mb=memory.before_mb,
+            rss_after_mb=memory.after_mb,
+            masks_in=outcome.masks_in,
+            masks_out=outcome.masks_out,
+            facts=outcome.facts,
+        )
+        return outcome, timing
+
+    def _context(self, planned: PlannedStage, progress: Callable[[int, int], None]) -> StageContext:
+        return StageContext(
+            reader=self.inputs.reader,
+            frames=self.inputs.frames,
+            layout=self.inputs.layout,
+            config=self.inputs.config,
+            stage_digest=planned.fingerprint.digest,
+            progress=progress,
+            warn=self.warn,
+        )
+
+    def _finish(self, record: StageRecord, outcome: StageOutcome, timing: StageTiming) -> None:
+        skipped = outcome.skipped is not None
+        status = StageStatus.SKIPPED if skipped else StageStatus.DONE
+        planned = self._plan[record.name]
+        done = replace(
+            record,
+            status=status,
+            finished=now_utc(),
+            message=outcome.skipped,
+            outputs=_sizes(planned, self.inputs),
+            warnings=tuple((w.reason, w.message, w.level) for w in self.warnings if w.stage == record.name),
+        )
+        self._timings[record.name] = timing
+        write_timings(self.inputs.layout.timings, self.stage_timings())
+        self._save(done)
+        self.events.append(
+            "stage_skipped" if skipped else "stage_finished",
+            stage=record.name,
+            seconds=round(timing.seconds, 3),
+            peak_rss_mb=round(timing.peak_rss_mb, 1),
+            masks_in=outcome.masks_in,
+            masks_out=outcome.masks_out,
+            message=outcome.skipped,
+        )
+        if skipped:
+            _LOG.info("%s skipped: %s", record.name, outcome.skipped)
+        else:
+            _LOG.info("%s done in %.1f s: %s", record.name, timing.seconds, _figures(outcome, timing))
+        self.results.append(
+            StageResult(name=record.name, status=status, seconds=timing.seconds, message=outcome.skipped)
+        )
+
+    @contextlib.contextmanager
+    def _recorded_failure(self, record: StageRecord) -> Iterator[None]:
+        try:
+            with translated_shortages(record.name, self.inputs.layout.root):
+                yield
+        except KeyboardInterrupt:
+            self._record_end(record, StageStatus.INTERRUPTED, "stopped by the user")
+            raise
+        except BaseException as error:
+            self._record_end(record, StageStatus.FAILED, str(error) or repr(error))
+            raise
+
+    def _record_end(self, record: StageRecord, status: StageStatus, message: str) -> None:
+        """Record a failure as well as a full disk allows; the failure itself is raised by the caller."""
+        with contextlib.suppress(ResourceError):
+            self.events.append(str(status), stage=record.name, message=message)
+        with contextlib.suppress(ResourceError):
+            self._save(replace(record, status=status, finished=now_utc(), message=message))
+
+    def _save(self, record: StageRecord) -> None:
+        self.manifest = replace(self.manifest.with_stage(record), updated=now_utc())
+        write_manifest(self.inputs.layout.manifest, self.manifest)
+
+
+@contextlib.contextmanager
+def translated_shortages(name: str, folder: Path) -> Iterator[None]:
+    """Turn running out of memory or disk inside a stage into `ResourceError`."""
+    try:
+        yield
+    except My3DISError:
+        raise
+    except MemoryError as error:
+        raise ResourceError(
+            f"{name}: the memory ran out; use fewer frames (--frames ::2) or masks "
+            "(--set stages.ssam.max_masks_per_level=100), then run again: finished stages are kept"
+        ) from error
+    except sqlite3.OperationalError as error:
+        if "disk is full" not in str(error) and "disk I/O error" not in str(error):
+            raise
+        raise ResourceError(
+            f"{name}: cannot write below {folder}: {error}; free some space, then run again: "
+            "finished stages are kept"
+        ) from error
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        raise translated_os_error(error, Path(error.filename or folder)) from error
+
+
+def _remove_outdated(planned: PlannedStage, record: StageRecord | None, inputs: RunInputs) -> None:
+    """Delete what a stage wrote for other settings; what it wrote for the same ones may be continued."""
+    continues = record is not None and record.digest == planned.fingerprint.digest
+    if continues and record is not None and record.status is not StageStatus.STALE:
+        return
+    paths = set(output_paths(planned.stage, inputs.layout, inputs.config))
+    paths |= {inputs.layout.root / name for name, _ in (record.outputs if record else ())}
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        for name in (path.name, f"{path.name}-wal", f"{path.name}-shm", f"{path.name}-journal"):
+            path.with_name(name).unlink(missing_ok=True)
+
+
+def _sizes(planned: PlannedStage, inputs: RunInputs) -> tuple[tuple[str, int], ...]:
+    found = []
+    for path in output_paths(planned.stage, inputs.layout, inputs.config):
+        if path.is_dir():
+            size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+            found.append((path.name, size))
+        elif path.is_file():
+            found.append((path.name, path.stat().st_size))
+    return tuple(found)
+
+
+def _figures(outcome: StageOutcome, timing: StageTiming) -> str:
+    parts = [f"{outcome.masks_in:,} in, {outcome.masks_out:,} out"]
+    parts += [
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in outcome.facts
+    ]
+    return ", ".join([*parts, f"peak memory {timing.peak_rss_mb:,.0f} MB"])

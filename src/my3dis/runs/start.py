@@ -1,0 +1,219 @@
+"""Open a scan for a run, say what was found, and hold the run's folder while it goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+
+import my3dis
+from my3dis.config import Config
+from my3dis.config.schema import Frames
+from my3dis.datasets.detect import open_scan
+from my3dis.errors import ConfigError, My3DISError
+from my3dis.monitoring.display import Display
+from my3dis.runs.digest import used_plugins
+from my3dis.runs.events import now_utc
+from my3dis.runs.files import (
+    atomic_write_json,
+    atomic_write_text,
+    make_folder,
+    remove_leftovers,
+)
+from my3dis.runs.layout import RunLayout
+from my3dis.runs.lock import run_lock
+from my3dis.runs.manifest import Manifest, read_manifest
+from my3dis.runs.plan import PlannedStage, RunInputs, with_absolute_paths
+from my3dis.runs.provenance import Environment, environment_snapshot, file_digest
+from my3dis.runs.session import RunSession
+from my3dis.types import ScanOverview
+
+__all__ = ["earlier_manifest", "introduce", "open_inputs", "open_session", "predicted_skips", "select_frames"]
+
+_LOG = logging.getLogger(__name__)
+
+
+def open_inputs(scan: Path, output: Path | None, config: Config) -> RunInputs:
+    """Open a scan, select its frames and name the run's folder; nothing is written.
+
+    Raises:
+        DataError: if the scan cannot be opened.
+        ConfigError: if the settings select no frame.
+    """
+    if output is not None:
+        experiment = config.experiment.model_copy(update={"output_root": output})
+        config = config.model_copy(update={"experiment": experiment})
+    config = with_absolute_paths(config)
+    reader = open_scan(scan, config.experiment.dataset)
+    frames = select_frames(len(reader), config.experiment.frames)
+    name = config.experiment.name
+    root = Path(str(config.experiment.output_root).replace("{name}", name))
+    layout = RunLayout(root / reader.overview.scene / name)
+    return RunInputs(reader=reader, frames=frames, config=config, layout=layout)
+
+
+def select_frames(total: int, frames: Frames) -> tuple[int, ...]:
+    """Return the positions that a slice selects.
+
+    Raises:
+        ConfigError: if it selects none, telling how many there are.
+    """
+    selected = tuple(range(total)[frames.start : frames.end : frames.step])
+    if not selected:
+        raise ConfigError(
+            f"experiment.frames {frames} selects none of the scan's {total} frames; "
+            f"expected a start below {total} and an end above the start"
+        )
+    return selected
+
+
+def predicted_skips(overview: ScanOverview, config: Config) -> tuple[tuple[str, str], ...]:
+    """Return (stage, reason) of the stages that this scan and these settings leave out."""
+    stages = config.stages
+    skips = []
+    if not stages.lift.enabled:
+        skips.append(("lift", "switched off by stages.lift.enabled"))
+    elif not overview.is_posed_rgbd:
+        lacking = [n for n, has in (("depth", overview.has_depth), ("poses", overview.has_pose)) if not has]
+        skips.append(("lift", f"the scan has no {' and no '.join(lacking)}"))
+    if not stages.evaluate.enabled:
+        skips.append(("evaluate", "switched off by stages.evaluate.enabled"))
+    elif overview.ground_truth is None:
+        skips.append(("evaluate", "the scan has no ground truth"))
+    if not stages.report.enabled:
+        skips.append(("report", "switched off by stages.report.enabled"))
+    return tuple(skips)
+
+
+def introduce(inputs: RunInputs, plan: Sequence[PlannedStage], display: Display) -> None:
+    """Say what was found, what is missing, what is therefore skipped and what is made again, and why."""
+    overview, config = inputs.reader.overview, inputs.config
+    height, width = overview.image_size
+    display.say("Scan", f"{overview.scene}: {overview.root} ({overview.dataset})")
+    display.say(
+        "Frames",
+        f"{len(inputs.frames)} of {len(inputs.reader)} ({config.experiment.frames}), {width}x{height} pixels",
+    )
+    for sentence in overview.found:
+        display.say("Found", sentence)
+    for sentence in overview.missing:
+        display.say("Missing", sentence)
+    for name, reason in predicted_skips(overview, config):
+        display.say("Skipped", f"{name}: {reason}")
+    if overview.invalid_poses:
+        chosen = len(set(overview.invalid_poses) & set(inputs.frames))
+        display.say(
+            "Poses",
+            f"{len(overview.invalid_poses)} frames have no valid pose, {chosen} of them selected; "
+            "they are segmented and tracked, but not lifted",
+        )
+    display.say("Levels", ", ".join(map(str, config.experiment.levels)))
+    display.say("Output", str(inputs.layout.root))
+    for change in dict.fromkeys(change for planned in plan for change in planned.changes):
+        display.say("Changed", change)
+    display.say("Stages", ", ".join(p.name if not p.reuse else f"{p.name} (there already)" for p in plan))
+
+
+def earlier_manifest(layout: RunLayout) -> Manifest | None:
+    """Return the manifest that an earlier run left in the folder, or None.
+
+    Raises:
+        DataError: if it is damaged.
+    """
+    return read_manifest(layout.manifest) if layout.manifest.exists() else None
+
+
+@contextlib.contextmanager
+def open_session(
+    inputs: RunInputs, plan: tuple[PlannedStage, ...], earlier: Manifest | None, display: Display
+) -> Iterator[RunSession]:
+    """Hold the run's folder and give the session that carries the plan out.
+
+    How the run ends is recorded whatever happens.
+
+    Raises:
+        ResourceError: if the folder cannot be written or another process works in it.
+    """
+    layout = inputs.layout
+    make_folder(layout.root)
+    with run_lock(layout.root) as left_by:
+        remove_leftovers(layout.root)
+        environment = environment_snapshot()
+        manifest = _manifest(inputs, plan, earlier, environment)
+        session = RunSession(inputs, plan, manifest, display)
+        session.events.append("run_started", my3dis=my3dis.__version__, commit=environment.commit)
+        if left_by is not None:
+            _LOG.info(
+                "process %d was killed while it worked in %s; going on from there", left_by, layout.root
+            )
+            session.events.append("lock_taken_over", process=left_by)
+        for change in dict.fromkeys(change for planned in plan for change in planned.changes):
+            session.events.append("changed", change=change)
+        if any(not planned.reuse for planned in plan):
+            atomic_write_json(layout.environment, environment.as_json())
+            session.close_as("running")
+        write_config(layout, inputs)
+        try:
+            yield session
+        except KeyboardInterrupt:
+            _end(session, "interrupted")
+            raise
+        except BaseException:
+            _end(session, "failed")
+            raise
+
+
+def write_config(layout: RunLayout, inputs: RunInputs) -> None:
+    """Write the resolved settings, unless they are there already."""
+    values = inputs.config.model_dump(mode="json")
+    text = (
+        f"# Settings of this run, every default written out (My3DIS {my3dis.__version__}).\n"
+        "# The scan's path is in manifest.json; `my3dis run THIS_FILE --scan PATH` repeats the run.\n"
+        + yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=None)
+    )
+    if not layout.config.is_file() or layout.config.read_text("utf-8") != text:
+        atomic_write_text(layout.config, text)
+
+
+def _end(session: RunSession, status: str) -> None:
+    with contextlib.suppress(My3DISError):  # a full disk must not hide what ended the run
+        session.close_as(status)
+
+
+def _manifest(
+    inputs: RunInputs, plan: Sequence[PlannedStage], earlier: Manifest | None, environment: Environment
+) -> Manifest:
+    overview, experiment = inputs.reader.overview, inputs.config.experiment
+    now = now_utc()
+    manifest = Manifest(
+        status=earlier.status if earlier else "running",
+        scene=overview.scene,
+        scan=str(overview.root.absolute()),
+        dataset=overview.dataset,
+        run_name=experiment.name,
+        tag=experiment.tag,
+        frame_slice=str(experiment.frames),
+        frames_selected=len(inputs.frames),
+        frames_total=len(inputs.reader),
+        levels=tuple(experiment.levels),
+        version=environment.my3dis,
+        commit=environment.commit,
+        plugins=(
+            ("dataset", overview.dataset),
+            *dict(pair for planned in plan for pair in used_plugins(planned.stage, inputs.config)).items(),
+        ),
+        checkpoints=tuple(_checkpoints(inputs.config)),
+        started=earlier.started if earlier else now,
+        updated=now,
+    )
+    return replace(manifest, stages=earlier.stages if earlier else ())
+
+
+def _checkpoints(config: Config) -> Iterator[tuple[str, str]]:
+    for checkpoint in (config.stages.ssam.checkpoint, config.stages.tracker.checkpoint):
+        if checkpoint and Path(checkpoint).is_file():
+            yield checkpoint, file_digest(Path(checkpoint))
