@@ -1,0 +1,156 @@
+"""Open SQLite connections for archives, and turn SQLite's errors into ours."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from my3dis.archive.schema import MAX_BLOB_BYTES
+from my3dis.errors import ArchiveError, ResourceError
+
+__all__ = ["connect_read_only", "connect_read_write", "on_network", "translated"]
+
+_BUSY_SECONDS = 30.0
+_CACHE_KIB = 2048
+# File systems on which several machines may hold the file: SQLite's WAL needs shared memory there.
+_NETWORK = frozenset(
+    (
+        *(
+            "9p",
+            "afs",
+            "beegfs",
+            "ceph",
+            "cifs",
+            "coda",
+            "fhgfs",
+            "gfs",
+            "gfs2",
+            "glusterfs",
+            "gpfs",
+            "lustre",
+        ),
+        *("mmfs", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "panfs", "pvfs2", "smb2", "smb3", "smbfs"),
+        "wekafs",
+    )
+)
+_LOCAL_FUSE = frozenset({"fuse.ntfs-3g", "fuse.ntfs", "fuse.exfat", "fuse.fuse-overlayfs", "fuse.lxcfs"})
+
+
+def on_network(path: Path) -> bool:
+    """Tell whether a path lies on a network file system, as the mount table says."""
+    import psutil
+
+    folder = path.absolute().parent.resolve()
+    kinds = {Path(part.mountpoint): part.fstype for part in psutil.disk_partitions(all=True)}
+    for parent in (folder, *folder.parents):
+        kind = kinds.get(parent)
+        if kind is not None:
+            return kind in _NETWORK or (kind.startswith("fuse.") and kind not in _LOCAL_FUSE)
+    return False
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn SQLite errors inside the block into `ArchiveError` or `ResourceError` about a path."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _explain(error, path) from error
+
+
+def _explain(error: sqlite3.Error, path: Path) -> ArchiveError | ResourceError:
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if name == "SQLITE_FULL" or name.startswith(
+        ("SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC", "SQLITE_IOERR_SHM", "SQLITE_IOERR_TRUNCATE")
+    ):
+        return ResourceError(
+            f"cannot write the archive {path}: the disk is full, a file-size limit is reached or the disk "
+            f"fails ({error}); what was committed before is intact: free space and run again"
+        )
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return ArchiveError(
+            f"the archive {path} is locked by another process ({error}); wait for it to end and run again"
+        )
+    if name.startswith(("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_CANTOPEN", "SQLITE_AUTH")):
+        return ArchiveError(
+            f"cannot open the archive {path} for this use ({error}); "
+            "check that its folder exists and the permissions of both"
+        )
+    if name == "SQLITE_NOTADB":
+        return ArchiveError(
+            f"expected a mask archive at {path}, found a file that is no SQLite database (or one whose "
+            "beginning is damaged); check the path, or delete the file and run the stage again"
+        )
+    return ArchiveError(
+        f"the archive {path} is damaged: {error}; `my3dis verify {path}` names the first bad row, and "
+        "deleting the file lets the stage write it again"
+    )
+
+
+def _prepare(connection: sqlite3.Connection) -> sqlite3.Connection:
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_BLOB_BYTES + 4096)
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    return connection
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    # Readers and writers hold a lock around every use, so one connection may serve several threads.
+    return sqlite3.connect(
+        uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+
+
+def connect_read_write(path: Path) -> sqlite3.Connection:
+    """Open or create a database file.
+
+    Raises:
+        ArchiveError: if the folder is missing or not writable, or the path is a folder.
+    """
+    if not path.parent.is_dir():
+        raise ArchiveError(f"expected a folder at {path.parent} to write {path.name} into, found none")
+    with translated(path):
+        return _prepare(_connect(path.absolute().as_uri() + "?mode=rwc"))
+
+
+def connect_read_only(path: Path) -> sqlite3.Connection:
+    """Open a database file for reading, also while it is written or after its writer was killed.
+
+    In a folder that cannot be written, SQLite cannot recover a write-ahead log; a file without one is
+    then opened as immutable.
+
+    Raises:
+        ArchiveError: if there is no file, or commits wait in a log that cannot be recovered here.
+    """
+    if not path.is_file():
+        raise ArchiveError(
+            f"expected a mask archive at {path}, found {'a folder' if path.is_dir() else 'none'}"
+        )
+    uri = path.absolute().as_uri()
+    try:
+        return _probe(_prepare(_connect(uri + "?mode=ro")))
+    except sqlite3.Error as error:
+        if not (getattr(error, "sqlite_errorname", "") or "").startswith(
+            ("SQLITE_CANTOPEN", "SQLITE_READONLY")
+        ):
+            raise _explain(error, path) from error
+    log = path.with_name(path.name + "-wal")
+    if log.exists() and log.stat().st_size:
+        raise ArchiveError(
+            f"the archive {path} was not closed and its last frames wait in {log.name}, which cannot be "
+            "recovered in a folder that is not writable; copy both files to a writable folder and read there"
+        )
+    with translated(path):
+        return _probe(_prepare(_connect(uri + "?mode=ro&immutable=1")))
+
+
+def _probe(connection: sqlite3.Connection) -> sqlite3.Connection:
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection

@@ -1,0 +1,282 @@
+"""Read an archive: one frame, one track or one level at a time, without reading the rest."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from my3dis.archive.connect import connect_read_only, translated
+from my3dis.archive.rows import SELECT_MASK, check_size, frame_crc, mask_set
+from my3dis.archive.schema import check_identity, check_tables
+from my3dis.errors import ArchiveError, DataError
+from my3dis.types import NO_ID, MaskSet, TrackSet
+
+__all__ = ["ArchiveReader", "DroppedMask", "open_archive", "read_stage_digest"]
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedMask:
+    """A mask that a stage did not keep: ids in the archive that the stage read, and a short reason."""
+
+    frame: int
+    mask_id: int
+    level: int
+    reason: str
+
+
+class ArchiveReader:
+    """Reads an archive through one read-only connection; a context manager.
+
+    Works while a writer appends (each call sees the commits made before it) and on an archive whose writer
+    was killed. Every row is checked against its checksum. Several threads may share a reader: calls wait
+    for each other; for parallel reading open one reader per thread.
+
+    Raises:
+        ArchiveError: if the file is missing, no archive, of another version or damaged.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._mutex = threading.RLock()
+        self._connection: sqlite3.Connection | None = connect_read_only(self.path)
+        try:
+            with translated(self.path):
+                check_identity(self._connection, self.path)
+                check_tables(self._connection, self.path)
+        except BaseException:
+            self.close()
+            raise
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[sqlite3.Connection]:
+        """Let the block's statements see one state of the archive, whatever a writer does meanwhile."""
+        with self._mutex, translated(self.path):
+            if self._connection is None:
+                raise ArchiveError(f"the reader of {self.path} is closed; open the archive again")
+            if self._connection.in_transaction:
+                yield self._connection
+                return
+            self._connection.execute("BEGIN")
+            try:
+                yield self._connection
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+
+    def _rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        with self._snapshot() as db:
+            return db.execute(sql, values).fetchall()
+
+    def _meta(self, key: str) -> str | None:
+        rows = self._rows("SELECT value FROM meta WHERE key = ?", (key,))
+        return str(rows[0][0]) if rows else None
+
+    @property
+    def purpose(self) -> str | None:
+        """What the masks are, as the writer said."""
+        return self._meta("purpose")
+
+    @property
+    def stage_digest(self) -> str | None:
+        """Identity of the settings and inputs that the masks were made with."""
+        return self._meta("stage_digest")
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last writer closed the archive after its last frame."""
+        return self._meta("finished") == "1"
+
+    def frames(self) -> list[int]:
+        """Return the indices of all frames that were appended, ascending, those without masks included."""
+        return [self._int(row[0]) for row in self._rows("SELECT frame FROM frames ORDER BY frame")]
+
+    def levels(self) -> list[int]:
+        """Return the levels that have masks, coarse to fine."""
+        return [level for level, _ in self.count_by_level()]
+
+    def count(self) -> int:
+        """Return the number of masks."""
+        return self._int(self._rows("SELECT coalesce(sum(n), 0) FROM frames")[0][0])
+
+    def count_by_level(self) -> tuple[tuple[int, int], ...]:
+        """Return (level, number of masks) for every level that has masks, coarse to fine."""
+        rows = self._rows("SELECT level, sum(n) FROM frame_index GROUP BY level ORDER BY level")
+        return tuple((self._int(level), self._int(n)) for level, n in rows)
+
+    def image_size(self, frame: int) -> tuple[int, int]:
+        """Return height and width in pixels of the masks of a frame.
+
+        Raises:
+            ArchiveError: if the frame was never appended.
+        """
+        return self._frame_head(frame)[0]
+
+    def _frame_head(self, frame: int) -> tuple[tuple[int, int], int]:
+        rows = self._rows("SELECT height, width, n, crc32 FROM frames WHERE frame = ?", (int(frame),))
+        if not rows:
+            raise ArchiveError(
+                f"expected one of {self._describe_frames()} of {self.path}, found frame {frame}"
+            )
+        height, width, n, crc = rows[0]
+        size = check_size(height, width)
+        if crc != frame_crc(int(frame), *size, self._int(n)):
+            raise ArchiveError(f"frame {frame} of {self.path}: the row of the table frames is damaged")
+        return size, n
+
+    def _describe_frames(self) -> str:
+        low, high, n = self._rows("SELECT min(frame), max(frame), count(*) FROM frames")[0]
+        return f"the {n} frames {low}..{high}" if n else "the frames (there are none yet)"
+
+    def _int(self, value: object) -> int:
+        if not isinstance(value, int):
+            raise ArchiveError(
+                f"expected a whole number in {self.path}, found {value!r}; the file is damaged"
+            )
+        return value
+
+    def frame(self, i: int, level: int | None = None) -> MaskSet:
+        """Return the masks of a frame, ordered by level and mask id.
+
+        Args:
+            i: index of the frame.
+            level: only this level; a level without masks in this frame gives an empty set.
+
+        Raises:
+            ArchiveError: if the frame was never appended, the archive has no such level, or a row is
+                damaged.
+        """
+        with self._snapshot():
+            size, n = self._frame_head(i)
+            if level is not None:
+                self._require_level(level)
+            where, values = ("", ()) if level is None else (" AND level = ?", (int(level),))
+            sql = f"{SELECT_MASK} WHERE frame = ?{where} ORDER BY level, mask_id"
+            rows = self._rows(sql, (int(i), *values))
+            if level is None:
+                found = len(rows)
+            else:
+                found = self._rows("SELECT count(*) FROM masks WHERE frame = ?", (int(i),))[0][0]
+        if found != n:
+            raise ArchiveError(
+                f"expected {n} masks in frame {i} of {self.path}, found {found}: it is damaged"
+            )
+        return self._mask_set(int(i), size, rows)
+
+    def _mask_set(self, frame: int, size: tuple[int, int], rows: list[tuple[Any, ...]]) -> MaskSet:
+        try:
+            return mask_set(frame, size, rows)
+        except ArchiveError as error:
+            raise ArchiveError(f"{self.path}: {error}") from error
+
+    def _require_level(self, level: int) -> None:
+        levels = self.levels()
+        if level not in levels:
+            raise ArchiveError(f"expected one of the levels {levels} of {self.path}, found level {level}")
+
+    def iter_frames(self, level: int | None = None) -> Iterator[MaskSet]:
+        """Yield the masks of every frame, ascending, one frame in memory at a time.
+
+        Raises:
+            ArchiveError: as `frame` does.
+        """
+        for i in self.frames():
+            yield self.frame(i, level)
+
+    def track(self, track_id: int) -> Iterator[MaskSet]:
+        """Yield the masks of a track, one row at a time, by frame; nothing for an unknown track.
+
+        Raises:
+            ArchiveError: if a row is damaged.
+        """
+        # Row numbers first: an open cursor would keep a writer on a network file system from committing.
+        sql = "SELECT row FROM masks WHERE track_id = ? AND track_id >= 0 ORDER BY frame, mask_id"
+        for (row_id,) in self._rows(sql, (int(track_id),)):
+            rows = self._rows(f"{SELECT_MASK} WHERE row = ?", (row_id,))
+            if not rows or rows[0][3] != track_id:
+                # Relabelled by a writer since, or a damaged index.
+                raise ArchiveError(f"{self.path}: row {row_id} is no longer of track {track_id}")
+            yield self._mask_set(rows[0][1], check_size(*rows[0][13:15]), rows)
+
+    def tracks(self) -> TrackSet:
+        """Return every track and its observations, parents unset; decodes nothing.
+
+        The level of a track is the coarsest of its masks.
+
+        Raises:
+            ArchiveError: if the archive is damaged.
+        """
+        sql = (
+            "SELECT track_id, frame, mask_id, score, level FROM masks WHERE track_id >= 0 "
+            "ORDER BY track_id, frame, mask_id"
+        )
+        kinds = np.dtype([("track", "i4"), ("frame", "i4"), ("id", "i4"), ("score", "f4"), ("level", "i2")])
+        try:
+            with self._snapshot() as db:
+                rows = np.fromiter(db.execute(sql), kinds)
+            track_id, first = np.unique(rows["track"], return_index=True)
+            last = np.append(first[1:], len(rows)) - 1 if len(rows) else first
+            levels = np.minimum.reduceat(rows["level"], first) if len(rows) else rows["level"]
+            return TrackSet(
+                track_id=track_id,
+                level=levels.astype(np.int16),
+                parent_id=np.full(len(track_id), NO_ID, np.int32),
+                first_frame=np.ascontiguousarray(rows["frame"][first]),
+                last_frame=np.ascontiguousarray(rows["frame"][last]),
+                obs_track=np.ascontiguousarray(rows["track"]),
+                obs_frame=np.ascontiguousarray(rows["frame"]),
+                obs_mask_id=np.ascontiguousarray(rows["id"]),
+                obs_score=np.ascontiguousarray(rows["score"]),
+            )
+        except (DataError, OverflowError, TypeError, ValueError) as error:
+            raise ArchiveError(f"{self.path}: the tracks cannot be read ({error}); it is damaged") from error
+
+    def dropped(self) -> Iterator[DroppedMask]:
+        """Yield the masks that the writing stage did not keep, by frame and mask id."""
+        for (frame,) in self._rows("SELECT DISTINCT frame FROM dropped ORDER BY frame"):
+            sql = "SELECT frame, mask_id, level, reason FROM dropped WHERE frame = ? ORDER BY mask_id"
+            for row in self._rows(sql, (frame,)):
+                yield DroppedMask(*row)
+
+    def close(self) -> None:
+        """Close the connection; nothing the second time."""
+        with self._mutex:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_archive(path: str | Path) -> ArchiveReader:
+    """Open an archive for reading.
+
+    Raises:
+        ArchiveError: if the file is missing, no archive, of another version or damaged.
+    """
+    return ArchiveReader(path)
+
+
+def read_stage_digest(path: str | Path) -> str | None:
+    """Return the stage digest of an archive; None if there is no file or no digest in it.
+
+    Raises:
+        ArchiveError: if the file is no archive.
+    """
+    if not Path(path).exists():
+        return None
+    with open_archive(path) as reader:
+        return reader.stage_digest

@@ -1,0 +1,189 @@
+"""Between a `MaskSet` and rows of the table ``masks``: packing, checksums and damage found on reading."""
+
+from __future__ import annotations
+
+import math
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from my3dis.archive.schema import MAX_BLOB_BYTES, MAX_PIXELS
+from my3dis.errors import ArchiveError, DataError
+from my3dis.types import MaskSet
+
+__all__ = [
+    "CODEC_PLAIN",
+    "CODEC_ZLIB",
+    "INSERT_MASK",
+    "SELECT_MASK",
+    "frame_crc",
+    "mask_rows",
+    "mask_set",
+    "track_crc",
+    "unpack",
+]
+
+CODEC_PLAIN = 0
+CODEC_ZLIB = 1
+
+_COLUMNS = (
+    "level, frame, mask_id, track_id, parent_id, x0, y0, x1, y1, area_px, score, stability, source, "
+    "height, width, codec, crc32, rle"
+)
+SELECT_MASK = f"SELECT {_COLUMNS} FROM masks"  # noqa: S608 - a constant
+"""Reads the columns in the order that `mask_set` takes."""
+
+INSERT_MASK = f"INSERT INTO masks ({_COLUMNS}) VALUES ({', '.join('?' * 18)})"  # noqa: S608 - a constant
+"""Writes the columns in the order that `mask_rows` gives."""
+
+Row = tuple[Any, ...]
+
+_CHECKED = struct.Struct("<13q2d")
+_FRAME = struct.Struct("<4q")
+_TRACK = struct.Struct("<q")
+# Below this, deflate saves less than a byte per row is worth.
+_WORTH_PACKING_BYTES = 64
+
+
+def frame_crc(frame: int, height: int, width: int, n: int) -> int:
+    """Return the checksum of a row of ``frames``."""
+    return zlib.crc32(_FRAME.pack(frame, height, width, n))
+
+
+def track_crc(track_id: int) -> int:
+    """Return the part of a mask row's checksum that stands for its track.
+
+    It is combined by exclusive or, so that relabelling needs neither the blob nor the other columns.
+    """
+    return zlib.crc32(_TRACK.pack(track_id))
+
+
+def _row_crc(row: Sequence[Any]) -> int:
+    """Return the checksum of a mask row without its track and without the checksum column."""
+    level, frame, mask_id, _, parent_id, x0, y0, x1, y1, area, score, stability = row[:12]
+    source, height, width, codec = row[12:16]
+    numbers = _CHECKED.pack(
+        *(level, frame, mask_id, parent_id, x0, y0, x1, y1, area, source, height, width, codec),
+        math.nan if score is None else score,
+        math.nan if stability is None else stability,
+    )
+    return zlib.crc32(row[17], zlib.crc32(numbers))
+
+
+def _pack(rle: bytes) -> tuple[int, bytes]:
+    if len(rle) >= _WORTH_PACKING_BYTES:
+        packed = zlib.compress(rle, 1)
+        if len(packed) < len(rle):
+            return CODEC_ZLIB, packed
+    return CODEC_PLAIN, rle
+
+
+def unpack(codec: int, blob: bytes) -> bytes:
+    """Return plain COCO compressed counts.
+
+    Raises:
+        ArchiveError: if the codec is unknown, the blob is damaged or unpacks to more than allowed.
+    """
+    if not isinstance(blob, bytes):
+        raise ArchiveError(f"expected a blob, found {type(blob).__name__}")
+    if codec == CODEC_PLAIN:
+        return blob
+    if codec != CODEC_ZLIB:
+        raise ArchiveError(f"expected codec {CODEC_PLAIN} or {CODEC_ZLIB}, found {codec!r}")
+    inflate = zlib.decompressobj()
+    try:
+        plain = inflate.decompress(blob, MAX_BLOB_BYTES)
+    except zlib.error as error:
+        raise ArchiveError(f"expected a zlib stream, found damage ({error})") from error
+    if not inflate.eof or inflate.unused_data:
+        raise ArchiveError(f"expected a complete zlib stream of at most {MAX_BLOB_BYTES} bytes")
+    return plain
+
+
+def mask_rows(masks: MaskSet) -> Iterator[Row]:
+    """Yield rows for `INSERT_MASK`, ordered by level and mask id, packed and with checksums."""
+    height, width = masks.image_size
+    columns = (
+        masks.level.tolist(),
+        masks.mask_id.tolist(),
+        masks.track_id.tolist(),
+        masks.parent_id.tolist(),
+        masks.boxes.tolist(),
+        masks.area_px.tolist(),
+        masks.score.tolist(),
+        masks.stability.tolist(),
+        masks.source.tolist(),
+    )
+    for i in np.lexsort((masks.mask_id, masks.level)).tolist():
+        level, mask_id, track, parent, box, area, score, stability, source = (c[i] for c in columns)
+        codec, blob = _pack(masks.rle[i])
+        score, stability = (None if math.isnan(v) else v for v in (score, stability))
+        row = (level, masks.frame, mask_id, track, parent, *box, area, score, stability, source)
+        row = (*row, height, width, codec)
+        crc = _row_crc((*row, 0, blob)) ^ track_crc(track)
+        yield (*row, crc, blob)
+
+
+def check_row(row: Row, frame: int, image_size: tuple[int, int]) -> None:
+    """Check a row of `SELECT_MASK` against its checksum, and that it is of a frame of this size.
+
+    Raises:
+        ArchiveError: if they differ or a column has a wrong type.
+    """
+    try:
+        crc = _row_crc(row) ^ track_crc(row[3])
+    except (struct.error, TypeError) as error:
+        raise ArchiveError(f"expected numbers and a blob, found {error}") from error
+    if crc != row[16]:
+        raise ArchiveError("expected contents that fit the checksum, found a difference: the row is damaged")
+    if (row[1], row[13], row[14]) != (frame, *image_size):
+        raise ArchiveError(f"expected {image_size} as the table frames says, found {row[13:15]}")
+
+
+def mask_set(frame: int, image_size: tuple[int, int], rows: Sequence[Row]) -> MaskSet:
+    """Make a `MaskSet` of rows of one frame, checking each.
+
+    Raises:
+        ArchiveError: naming the frame and mask whose row is damaged.
+    """
+    rles = []
+    for row in rows:
+        try:
+            check_row(row, frame, image_size)
+            rles.append(unpack(row[15], row[17]))
+        except ArchiveError as error:
+            raise ArchiveError(f"frame {frame}, mask {row[2]}: {error}") from error
+    columns = list(zip(*(row[:13] for row in rows), strict=True)) if rows else [()] * 13
+    try:
+        return MaskSet(
+            frame=frame,
+            image_size=image_size,
+            level=np.array(columns[0], np.int16),
+            mask_id=np.array(columns[2], np.int32),
+            track_id=np.array(columns[3], np.int32),
+            parent_id=np.array(columns[4], np.int32),
+            boxes=np.array(columns[5:9], np.int32).T.reshape(-1, 4),
+            area_px=np.array(columns[9], np.int64),
+            score=np.array(columns[10], np.float32),
+            stability=np.array(columns[11], np.float32),
+            source=np.array(columns[12], np.int8),
+            rle=tuple(rles),
+        )
+    except (DataError, OverflowError, TypeError, ValueError) as error:
+        raise ArchiveError(f"frame {frame}: {error}; the archive is damaged") from error
+
+
+def check_size(height: object, width: object) -> tuple[int, int]:
+    """Return an image size read from an archive.
+
+    Raises:
+        ArchiveError: if it is no positive size of at most `MAX_PIXELS` pixels.
+    """
+    if not (isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0):
+        raise ArchiveError(f"expected a positive image size, found {width!r}x{height!r}")
+    if height * width > MAX_PIXELS:
+        raise ArchiveError(f"expected an image of at most {MAX_PIXELS} pixels, found {width}x{height}")
+    return height, width

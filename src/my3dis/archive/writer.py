@@ -1,0 +1,297 @@
+"""Write masks to an archive, one frame at a time, in memory for one frame only."""
+
+from __future__ import annotations
+
+import logging
+import operator
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from my3dis.archive.connect import connect_read_write, on_network, translated
+from my3dis.archive.lock import WriterLock
+from my3dis.archive.rows import INSERT_MASK, check_size, frame_crc, mask_rows, track_crc
+from my3dis.archive.schema import APPLICATION_ID, DDL, FORMAT_VERSION, check_identity, check_tables, is_blank
+from my3dis.errors import ArchiveError
+from my3dis.types import NO_ID, MaskSet
+
+__all__ = ["StreamingSegmentWriter"]
+
+logger = logging.getLogger(__name__)
+
+Journal = Literal["auto", "wal", "rollback"]
+
+
+class StreamingSegmentWriter:
+    """Opens or creates an archive and appends frames; a context manager.
+
+    Every call that changes something is one transaction: after a kill, everything that returned is there.
+    Leaving the block without an exception marks the archive as finished; with one, the frames committed
+    so far stay and the archive may be continued. One writer at a time; many readers beside it.
+
+    Args:
+        path: the file; its folder must exist.
+        purpose: what the masks are, such as ``candidates``, ``masks`` or ``tracks``.
+        stage_digest: identifies the settings and inputs of the stage that writes.
+        journal: ``auto`` takes SQLite's write-ahead log on a local disk and its rollback journal on a
+            network file system, where the log is not safe.
+
+    Raises:
+        ArchiveError: if the file is no archive, of another version or stage, or being written already.
+        ResourceError: if the disk is full.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        purpose: str | None = None,
+        stage_digest: str | None = None,
+        journal: Journal = "auto",
+    ) -> None:
+        self.path = Path(path)
+        self._mutex = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        if not self.path.parent.is_dir():
+            raise ArchiveError(f"expected a folder at {self.path.parent} to write into, found none")
+        self._lock = WriterLock(self.path)
+        try:
+            self._connection = connect_read_write(self.path)
+            with translated(self.path):
+                self._open(purpose, stage_digest, journal)
+        except BaseException:
+            self._disconnect()
+            raise
+
+    def _open(self, purpose: str | None, stage_digest: str | None, journal: Journal) -> None:
+        db = self._database()
+        if is_blank(db):
+            with self._transaction():
+                db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                db.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+                for statement in DDL:
+                    db.execute(statement)
+        check_identity(db, self.path)
+        check_tables(db, self.path)
+        stored = dict(db.execute("SELECT key, value FROM meta"))
+        wanted = {"purpose": purpose, "stage_digest": stage_digest}
+        for key, value in wanted.items():
+            if value is not None and stored.get(key, value) != value:
+                raise ArchiveError(
+                    f"expected {key} {value} in the archive {self.path}, found {stored[key]}: it was written "
+                    "with other settings or inputs; delete it to write it afresh"
+                )
+        self._set_journal(journal)
+        new = {key: value for key, value in wanted.items() if value is not None and key not in stored}
+        if new:
+            with self._transaction():
+                db.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", new.items())
+
+    def _set_journal(self, journal: Journal) -> None:
+        if journal == "auto":
+            journal = "rollback" if on_network(self.path) else "wal"
+        db = self._database()
+        mode = db.execute(f"PRAGMA journal_mode = {'wal' if journal == 'wal' else 'delete'}").fetchone()[0]
+        # In rollback mode NORMAL could damage the file on a power loss; FULL costs two more syncs a frame.
+        db.execute(f"PRAGMA synchronous = {'NORMAL' if mode == 'wal' else 'FULL'}")
+
+    def _database(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise ArchiveError(f"the archive {self.path} is closed; open a new StreamingSegmentWriter")
+        return self._connection
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Commit what the block does, or nothing of it when the block or the commit fails."""
+        with self._mutex, translated(self.path):
+            db = self._database()
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
+    def frames(self) -> list[int]:
+        """Return the frames committed so far, ascending, frames without masks included."""
+        with self._mutex, translated(self.path):
+            return [row[0] for row in self._database().execute("SELECT frame FROM frames ORDER BY frame")]
+
+    def append_frame(self, frame_idx: int, frame_payload: MaskSet) -> None:
+        """Store the masks of a frame in one transaction.
+
+        May be called again for a frame with new mask ids. An empty set records that the frame was done.
+
+        Args:
+            frame_idx: index of the frame, equal to ``frame_payload.frame``.
+            frame_payload: masks of the frame.
+
+        Raises:
+            ArchiveError: if the frame or image size differs, or a mask id of this frame is stored
+                already; then nothing of this call is stored.
+            ResourceError: if the disk is full; then nothing of this call is stored.
+        """
+        if not isinstance(frame_payload, MaskSet):
+            raise ArchiveError(f"expected a MaskSet to append, found {type(frame_payload).__name__}")
+        frame = operator.index(frame_idx)
+        if frame != frame_payload.frame:
+            raise ArchiveError(f"expected masks of frame {frame}, found masks of frame {frame_payload.frame}")
+        size = check_size(*(int(v) for v in frame_payload.image_size))
+        with self._transaction() as db:
+            self._mark_unfinished(db)
+            before = db.execute("SELECT height, width, n FROM frames WHERE frame = ?", (frame,)).fetchone()
+            if before is not None and before[:2] != size:
+                raise ArchiveError(
+                    f"expected masks of {before[1]}x{before[0]} for frame {frame} as appended before, "
+                    f"found {size[1]}x{size[0]}"
+                )
+            n = len(frame_payload) + (before[2] if before else 0)
+            db.execute(
+                "INSERT OR REPLACE INTO frames (frame, height, width, n, crc32) VALUES (?, ?, ?, ?, ?)",
+                (frame, *size, n, frame_crc(frame, *size, n)),
+            )
+            first_row = db.execute("SELECT coalesce(max(row), 0) + 1 FROM masks").fetchone()[0]
+            try:
+                db.executemany(INSERT_MASK, mask_rows(frame_payload))
+            except sqlite3.IntegrityError as error:
+                raise self._repeated(db, frame_payload, first_row) from error
+            db.execute(
+                "INSERT INTO frame_index (frame, level, first_row, n) "
+                "SELECT frame, level, min(row), count(*) FROM masks WHERE row >= ? GROUP BY frame, level "
+                "ON CONFLICT (frame, level) DO UPDATE SET n = n + excluded.n",
+                (first_row,),
+            )
+
+    def _repeated(self, db: sqlite3.Connection, masks: MaskSet, first_row: int) -> ArchiveError:
+        stored = {
+            row[0]
+            for row in db.execute(
+                "SELECT mask_id FROM masks WHERE frame = ? AND row < ?", (masks.frame, first_row)
+            )
+        }
+        again = sorted(stored.intersection(masks.mask_id.tolist()))
+        return ArchiveError(
+            f"expected new mask ids for frame {masks.frame}, found {again[:8]} stored already in "
+            f"{self.path}; nothing of this call was stored"
+        )
+
+    def assign_tracks(self, new_from_old: Mapping[int, int]) -> None:
+        """Relabel tracks in one transaction, following chains: ``{5: 3, 3: 1}`` makes 5 and 3 become 1.
+
+        Args:
+            new_from_old: new track id for each old one; -1 takes the masks out of any track.
+
+        Raises:
+            ArchiveError: if an id is negative (other than a new -1) or the mapping runs in a circle.
+        """
+        targets = {old: _resolve(new_from_old, old) for old in new_from_old}
+        with self._transaction() as db:
+            self._mark_unfinished(db)
+            for old, new in targets.items():
+                delta = track_crc(old) ^ track_crc(new)
+                # SQLite has no exclusive or: a ^ b = (a | b) - (a & b).
+                db.execute(
+                    "UPDATE masks SET track_id = ?, crc32 = (crc32 | ?) - (crc32 & ?) WHERE track_id = ?",
+                    (new, delta, delta, old),
+                )
+
+    def record_dropped(
+        self, frame: int, mask_ids: Sequence[int], levels: Sequence[int], reasons: Sequence[str]
+    ) -> None:
+        """Log masks that a stage did not keep, and why, in one transaction.
+
+        Call it before `append_frame` of the same frame: repeating it after a kill overwrites equal rows.
+
+        Args:
+            frame: index of the frame.
+            mask_ids: ids in the archive that the stage read.
+            levels: level of each mask.
+            reasons: a short stable code for each mask, such as ``min_area``.
+
+        Raises:
+            ArchiveError: if the lengths differ.
+        """
+        if not len(mask_ids) == len(levels) == len(reasons):
+            raise ArchiveError(
+                "expected as many levels and reasons as dropped masks, found "
+                f"{len(mask_ids)}, {len(levels)} and {len(reasons)}"
+            )
+        rows = [
+            (operator.index(frame), int(i), int(level), str(reason))
+            for i, level, reason in zip(mask_ids, levels, reasons, strict=True)
+        ]
+        with self._transaction() as db:
+            self._mark_unfinished(db)
+            db.executemany(
+                "INSERT OR REPLACE INTO dropped (frame, mask_id, level, reason) VALUES (?, ?, ?, ?)", rows
+            )
+
+    @staticmethod
+    def _mark_unfinished(db: sqlite3.Connection) -> None:
+        db.execute("DELETE FROM meta WHERE key = 'finished'")
+
+    def close(self) -> None:
+        """Mark the archive as finished and leave one file that stands alone; nothing the second time.
+
+        Raises:
+            ResourceError: if the disk is full; the frames are safe, the archive stays unfinished.
+        """
+        with self._mutex:
+            if self._connection is None:
+                return
+            try:
+                with self._transaction() as db:
+                    db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('finished', '1')")
+                with translated(self.path):
+                    self._stand_alone()
+            finally:
+                self._disconnect()
+
+    def _stand_alone(self) -> None:
+        """Move the log into the file and remove it; a reader that is connected only delays the removal."""
+        db = self._database()
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        db.execute("PRAGMA busy_timeout = 0")
+        try:
+            db.execute("PRAGMA journal_mode = DELETE")
+        except sqlite3.OperationalError as error:
+            if not str(getattr(error, "sqlite_errorname", "")).startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+                raise
+            logger.debug("%s keeps its log until its readers close: %s", self.path, error)
+
+    def _disconnect(self) -> None:
+        with self._mutex:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._disconnect()
+
+
+def _resolve(new_from_old: Mapping[int, int], old: int) -> int:
+    seen = {old}
+    new = new_from_old[old]
+    while new != old and new in new_from_old and new_from_old[new] != new:
+        if new in seen:
+            raise ArchiveError(f"expected a mapping of tracks without circles, found one through {new}")
+        seen.add(new)
+        new = new_from_old[new]
+    if old < 0 or new < NO_ID:
+        raise ArchiveError(f"expected track ids of 0 or more (new: -1 or more), found {old} -> {new}")
+    return int(new)
