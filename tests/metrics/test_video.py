@@ -137,6 +137,8 @@ def test_one_track_over_two_objects_serves_one() -> None:
     merged = frame({(7, 1): 500, (7, 2): 300}, {1: 500, 2: 300})
     result = score([merged] * 4)
     assert (result.objects, result.matched_objects) == (2, 1)
+    # The track is 800 px, the larger object 500 of them; the other is never matched.
+    assert result.mean_j == pytest.approx(500 / 800 / 2)
     # IDTP 4; ground truth 8, predicted 4.
     assert result.idf1 == pytest.approx(2 * 4 / 12)
 

@@ -17,7 +17,14 @@ from my3dis.metrics.matching import Matches, match, overlaps
 from my3dis.metrics.protocols import AP25_THRESHOLD, AP_THRESHOLDS, ScoreMode
 from my3dis.types import InstanceSet
 
-__all__ = ["ApResult", "ThresholdResult", "average_precision", "constant_score_ap", "evaluate_instances"]
+__all__ = [
+    "ApResult",
+    "ThresholdResult",
+    "average_precision",
+    "constant_score_ap",
+    "evaluate_instances",
+    "evaluate_score_modes",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,25 +91,40 @@ def evaluate_instances(
     Raises:
         DataError: if the lengths of predictions and targets differ.
     """
+    return evaluate_score_modes(scenes, (scores,), min_region=min_region)[0]
+
+
+def evaluate_score_modes(
+    scenes: Sequence[tuple[InstanceSet, NDArray[np.int64]]],
+    modes: Sequence[ScoreMode] = ("ranked", "constant"),
+    *,
+    min_region: int = 100,
+) -> tuple[ApResult, ...]:
+    """Return one result per way of using confidences; see `evaluate_instances`.
+
+    Who matches whom depends on the order of the input alone, so it is worked out once for all.
+    """
     touching = [overlaps(instances, target, min_region=min_region) for instances, target in scenes]
-    results: list[ThresholdResult] = []
-    n_gt = 0
-    for threshold in (*AP_THRESHOLDS, AP25_THRESHOLD):
-        matches = [match(scene, threshold, min_region=min_region) for scene in touching]
-        n_gt = sum(scene.n_gt for scene in matches)
-        results.append(_at_threshold(threshold, matches, scores))
-    return ApResult(
-        ap=float(np.mean([r.ap for r in results[:-1]])),
-        ap50=results[0].ap,
-        ap25=results[-1].ap,
-        thresholds=tuple(results),
-        n_gt=n_gt,
-        n_predictions=sum(len(scene.prediction) for scene in touching),
-        dropped_small=sum(scene.dropped_small for scene in touching),
-        n_scenes=len(touching),
-        min_region=min_region,
-        scores=scores,
-    )
+    thresholds = (*AP_THRESHOLDS, AP25_THRESHOLD)
+    matches = [[match(scene, t, min_region=min_region) for scene in touching] for t in thresholds]
+    results = []
+    for mode in modes:
+        at = tuple(_at_threshold(t, m, mode) for t, m in zip(thresholds, matches, strict=True))
+        results.append(
+            ApResult(
+                ap=float(np.mean([r.ap for r in at[:-1]])),
+                ap50=at[0].ap,
+                ap25=at[-1].ap,
+                thresholds=at,
+                n_gt=sum(scene.n_gt for scene in matches[0]),
+                n_predictions=sum(len(scene.prediction) for scene in touching),
+                dropped_small=sum(scene.dropped_small for scene in touching),
+                n_scenes=len(touching),
+                min_region=min_region,
+                scores=mode,
+            )
+        )
+    return tuple(results)
 
 
 def _at_threshold(threshold: float, matches: Sequence[Matches], scores: ScoreMode) -> ThresholdResult:

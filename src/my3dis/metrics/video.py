@@ -77,6 +77,8 @@ class IdentityScores:
     """How well tracks keep identities; NaN where undefined.
 
     Attributes:
+        mean_j: IoU of an object with the track that it is matched to, mean over every frame in which the
+            object is visible; 0 where it has none.
         idf1: F1 over (object, frame) under the best one-to-one assignment of tracks to objects.
         tracks_per_object: distinct tracks that an object was matched to, mean over matched objects.
         claimants_per_object: tracks most of whose pixels lie on the object, mean over objects with any;
@@ -90,6 +92,7 @@ class IdentityScores:
         frames: frames counted; `iou`: what a match needs at least; `min_visible_px`: what counts as visible.
     """
 
+    mean_j: float
     idf1: float
     tracks_per_object: float
     claimants_per_object: float
@@ -138,6 +141,7 @@ class IdentityAccumulator:
         self._pairs: Counter[tuple[int, int]] = Counter()
         self._pixels: dict[int, Counter[int]] = {}
         self._predicted_frames: Counter[int] = Counter()
+        self._iou_sum = 0.0
         self._switches = 0
         self._fragmentations = 0
         self._frames = 0
@@ -188,6 +192,7 @@ class IdentityAccumulator:
         # The track of before wins while it still fits, as in CLEAR MOT; else the best overlap.
         chosen = history.track if history.track in ids else ids[int(np.argmax(iou[candidates]))]
         assert chosen is not None
+        self._iou_sum += float(iou[candidates[ids.index(chosen)]])
         if history.track is not None:
             self._switches += chosen != history.track
             self._fragmentations += history.lost_in_view
@@ -207,7 +212,9 @@ class IdentityAccumulator:
             if claims:
                 claimants[max(claims, key=lambda gt: (claims[gt], -gt))] += 1
         returning = [h for h in histories if h.returned]
+        n_visible = sum(h.visible_frames for h in histories)
         return IdentityScores(
+            mean_j=self._iou_sum / n_visible if n_visible else math.nan,
             idf1=self._idf1(),
             tracks_per_object=_mean([len(h.tracks) for h in matched]),
             claimants_per_object=_mean([n for gt, n in claimants.items() if gt in self._objects]),
