@@ -189,12 +189,15 @@ class ScoreRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreTable:
-    """Scores with the protocol named; ``measures`` heads the columns of each row's values."""
+    """Scores; ``about`` names protocols and thresholds, ``measures`` heads the columns of the rows' values.
 
-    protocol: str = ""
+    ``lines`` are further figures in sentences.
+    """
+
+    about: str = ""
     measures: tuple[str, ...] = ()
     rows: tuple[ScoreRow, ...] = ()
-    note: str = ""
+    lines: tuple[str, ...] = ()
     notice: str = ""
 
 
