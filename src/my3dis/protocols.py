@@ -136,12 +136,14 @@ class ProposerPlugin:
         create: make the proposer; raises ConfigError or PluginError when something it needs is missing.
         final: the masks are delivered as they are: nothing is filtered, clamped or filled unless a
             setting asks for it explicitly.
+        stability_threshold: the stability that its masks should reach when no setting says otherwise.
     """
 
     summary: str
     version: str
     create: Callable[[BackendOptions], MaskProposer | RegionProposer]
     final: bool = False
+    stability_threshold: float = 0.0
 
 
 class MaskTracker(Protocol):
