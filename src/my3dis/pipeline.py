@@ -9,14 +9,23 @@ from pathlib import Path
 
 from my3dis.config import Config
 from my3dis.config.load import load_config
+from my3dis.errors import ConfigError
 from my3dis.monitoring.display import Display, SilentDisplay
-from my3dis.runs.plan import RunInputs, plan_stages, refuse_changes
+from my3dis.runs.manifest import read_manifest
+from my3dis.runs.plan import STAGE_NAMES, RunInputs, plan_single, plan_stages, refuse_changes, stages_after
 from my3dis.runs.session import RunSession, StageResult
-from my3dis.runs.start import earlier_manifest, introduce, open_inputs, open_session
+from my3dis.runs.start import (
+    earlier_manifest,
+    introduce,
+    open_inputs,
+    open_session,
+    reopen_inputs,
+    write_config,
+)
 from my3dis.runs.summary import record_history, write_summary
 from my3dis.stages.context import StageWarning
 
-__all__ = ["RunResult", "run_scan"]
+__all__ = ["RunResult", "run_scan", "run_stage"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -81,6 +90,7 @@ def run_scan(
             inputs, [StageResult(name=p.name, status="reused" if p.reuse else "planned") for p in plan]
         )
     with open_session(inputs, plan, earlier, display) as run:
+        write_config(inputs)
         run.stage("candidates")
         run.stage("filter")
         run.stage("track")
@@ -88,6 +98,44 @@ def run_scan(
         run.stage("evaluate")
         run.stage("report")
         return _finish(run)
+
+
+def run_stage(
+    run_dir: str | Path,
+    name: str,
+    *,
+    levels: tuple[int, ...] | None = None,
+    display: Display | None = None,
+) -> RunResult:
+    """Make one stage of a run again, with the settings in the run's folder.
+
+    Stages that read its result become stale: the next `run_scan` makes them again.
+
+    Args:
+        run_dir: the run's folder.
+        name: of the stage.
+        levels: some of the run's levels, or None for all; the stage's result then holds these only.
+        display: shows the run; None shows nothing.
+
+    Raises:
+        DataError: if the folder holds no run or the scan is gone.
+        ConfigError: if there is no such stage or level.
+        StageError: if a stage that this one reads from is not finished.
+    """
+    if name not in STAGE_NAMES:
+        raise ConfigError(f"expected a stage ({', '.join(STAGE_NAMES)}), found {name!r}")
+    inputs = reopen_inputs(Path(run_dir), levels)
+    earlier = read_manifest(inputs.layout.manifest)
+    plan = (plan_single(inputs, earlier, name),)
+    with open_session(inputs, plan, earlier, display or SilentDisplay()) as run:
+        after = stages_after(name)
+        run.stage(name)
+        run.mark_stale(after)
+        run.close_as("finished" if name == STAGE_NAMES[-1] else "stale")
+        write_summary(run)
+        if after:
+            _LOG.info("%s now rest on an older %s; `my3dis run` makes them again", ", ".join(after), name)
+        return _result(inputs, run.results, tuple(run.warnings))
 
 
 def _finish(run: RunSession) -> RunResult:

@@ -71,6 +71,7 @@ def load_config(
     options: Sequence[Option] = (),
     values: Mapping[str, object] | None = None,
     dotenv: Path | None = Path(".env"),
+    environment: bool = True,
 ) -> Config:
     """Return the settings that all sources together give.
 
@@ -79,6 +80,7 @@ def load_config(
         options: values of the command line; the last one of a key wins.
         values: nested or dotted settings given in Python; they stand where the command line does.
         dotenv: file of variables, read when it is there; None reads none.
+        environment: whether ``MY3DIS_*`` variables count; without them ``dotenv`` does not either.
 
     Raises:
         ConfigError: with one sentence per problem: the key, where it was set, what was expected and found.
@@ -86,7 +88,8 @@ def load_config(
     layers = []
     if yaml_file is not None:
         layers.append(Layer(_flat(read_yaml_file(yaml_file)), lambda _: f"in {yaml_file}"))
-    layers.extend(_environment_layers(dotenv))
+    if environment:
+        layers.extend(_environment_layers(dotenv))
     if values is not None:
         layers.append(Layer(_flat(values), lambda _: "in the settings given in Python"))
     if options:

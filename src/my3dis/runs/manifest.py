@@ -59,6 +59,11 @@ class StageRecord:
         """Whether the stage has nothing left to do for its digest."""
         return self.status in (StageStatus.DONE, StageStatus.SKIPPED)
 
+    @property
+    def can_continue(self) -> bool:
+        """Whether the stage was stopped on its way, so that what it wrote may be gone on with."""
+        return self.status in (StageStatus.RUNNING, StageStatus.FAILED, StageStatus.INTERRUPTED)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:

@@ -10,7 +10,7 @@ from typing import cast
 
 from my3dis.archive import open_archive
 from my3dis.config import Config
-from my3dis.errors import ArchiveError, ConfigError
+from my3dis.errors import ArchiveError, ConfigError, StageError
 from my3dis.protocols import SceneReader
 from my3dis.runs.digest import Stage, StageFingerprint, fingerprint_of, what_changed
 from my3dis.runs.layout import RunLayout
@@ -22,8 +22,10 @@ __all__ = [
     "RunInputs",
     "load_stage",
     "output_paths",
+    "plan_single",
     "plan_stages",
     "refuse_changes",
+    "stages_after",
     "with_absolute_paths",
 ]
 
@@ -102,6 +104,41 @@ def plan_stages(
         record = manifest.stage(name) if manifest else None
         plan.append(_planned(stage, fingerprint, record, inputs.layout))
     return tuple(plan)
+
+
+def plan_single(inputs: RunInputs, manifest: Manifest, name: str) -> PlannedStage:
+    """Return the plan to make one stage of a run again, from what the stages before it left there.
+
+    Raises:
+        StageError: if a stage that it reads from is not finished.
+    """
+    stage = load_stage(name)
+    upstream: dict[str, str] = {}
+    for earlier in STAGE_NAMES[: STAGE_NAMES.index(name)]:
+        if not set(load_stage(earlier).OUTPUTS) & set(stage.INPUTS):
+            continue
+        record = manifest.stage(earlier)
+        if record is None or not record.is_complete:
+            raise StageError(
+                f"the stage {name} reads what {earlier} writes, but {earlier} is "
+                f"{record.status if record else 'not made yet'}; run `my3dis stage {earlier} "
+                f"{inputs.layout.root}` or `my3dis run` first"
+            )
+        upstream[earlier] = record.digest
+    fingerprint = fingerprint_of(stage, inputs.config, inputs.reader, inputs.frames, upstream)
+    return PlannedStage(stage=stage, fingerprint=fingerprint, reuse=False, why="asked for")
+
+
+def stages_after(name: str) -> tuple[str, ...]:
+    """Return the later stages that read, directly or not, what a stage writes."""
+    written = set(load_stage(name).OUTPUTS)
+    found = []
+    for later in STAGE_NAMES[STAGE_NAMES.index(name) + 1 :]:
+        stage = load_stage(later)
+        if written & set(stage.INPUTS):
+            written |= set(stage.OUTPUTS)
+            found.append(later)
+    return tuple(found)
 
 
 def refuse_changes(plan: Sequence[PlannedStage], layout: RunLayout) -> None:

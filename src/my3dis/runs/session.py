@@ -7,7 +7,7 @@ import logging
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -101,6 +101,13 @@ class RunSession:
     def stage_timings(self) -> tuple[StageTiming, ...]:
         """Return the timings of all stages of the plan that have some, in order."""
         return tuple(self._timings[name] for name in self._plan if name in self._timings)
+
+    def mark_stale(self, names: Sequence[str]) -> None:
+        """Record that finished stages were made from something that is there no more."""
+        for name in names:
+            record = self.manifest.stage(name)
+            if record is not None and record.is_complete:
+                self._save(replace(record, status=StageStatus.STALE))
 
     def close_as(self, status: str) -> None:
         """Write how the run ended into the manifest."""
@@ -228,8 +235,7 @@ def translated_shortages(name: str, folder: Path) -> Iterator[None]:
 
 def _remove_outdated(planned: PlannedStage, record: StageRecord | None, inputs: RunInputs) -> None:
     """Delete what a stage wrote for other settings; what it wrote for the same ones may be continued."""
-    continues = record is not None and record.digest == planned.fingerprint.digest
-    if continues and record is not None and record.status is not StageStatus.STALE:
+    if record is not None and record.digest == planned.fingerprint.digest and record.can_continue:
         return
     paths = set(output_paths(planned.stage, inputs.layout, inputs.config))
     paths |= {inputs.layout.root / name for name, _ in (record.outputs if record else ())}

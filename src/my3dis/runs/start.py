@@ -12,6 +12,7 @@ import yaml
 
 import my3dis
 from my3dis.config import Config
+from my3dis.config.load import load_config
 from my3dis.config.schema import Frames
 from my3dis.datasets.detect import open_scan
 from my3dis.errors import ConfigError, My3DISError
@@ -32,7 +33,16 @@ from my3dis.runs.provenance import Environment, environment_snapshot, file_diges
 from my3dis.runs.session import RunSession
 from my3dis.types import ScanOverview
 
-__all__ = ["earlier_manifest", "introduce", "open_inputs", "open_session", "predicted_skips", "select_frames"]
+__all__ = [
+    "earlier_manifest",
+    "introduce",
+    "open_inputs",
+    "open_session",
+    "predicted_skips",
+    "reopen_inputs",
+    "select_frames",
+    "write_config",
+]
 
 _LOG = logging.getLogger(__name__)
 
@@ -156,7 +166,6 @@ def open_session(
         if any(not planned.reuse for planned in plan):
             atomic_write_json(layout.environment, environment.as_json())
             session.close_as("running")
-        write_config(layout, inputs)
         try:
             yield session
         except KeyboardInterrupt:
@@ -167,9 +176,37 @@ def open_session(
             raise
 
 
-def write_config(layout: RunLayout, inputs: RunInputs) -> None:
+def reopen_inputs(run_dir: Path, levels: tuple[int, ...] | None) -> RunInputs:
+    """Open the scan of a run again, with the settings in its folder and no others.
+
+    Args:
+        run_dir: the run's folder.
+        levels: some of the run's levels, or None for all.
+
+    Raises:
+        DataError: if the folder holds no run, or its scan is not there any more.
+        ConfigError: if a level is none of the run's.
+    """
+    layout = RunLayout(run_dir.absolute())
+    manifest = read_manifest(layout.manifest)
+    config = load_config(layout.config, environment=False)
+    if levels is not None:
+        wrong = [level for level in levels if level not in config.experiment.levels]
+        if wrong or not levels:
+            raise ConfigError(
+                f"--levels: expected levels of this run ({', '.join(map(str, config.experiment.levels))}), "
+                f"found {', '.join(map(str, wrong)) or 'none'}"
+            )
+        experiment = config.experiment.model_copy(update={"levels": sorted(set(levels))})
+        config = config.model_copy(update={"experiment": experiment})
+    reader = open_scan(Path(manifest.scan), manifest.dataset)
+    frames = select_frames(len(reader), config.experiment.frames)
+    return RunInputs(reader=reader, frames=frames, config=config, layout=layout)
+
+
+def write_config(inputs: RunInputs) -> None:
     """Write the resolved settings, unless they are there already."""
-    values = inputs.config.model_dump(mode="json")
+    layout, values = inputs.layout, inputs.config.model_dump(mode="json")
     text = (
         f"# Settings of this run, every default written out (My3DIS {my3dis.__version__}).\n"
         "# The scan's path is in manifest.json; `my3dis run THIS_FILE --scan PATH` repeats the run.\n"

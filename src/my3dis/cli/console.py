@@ -1,0 +1,58 @@
+"""What a person sees: the console, the log, and the lines at the end of a run."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+from my3dis.monitoring.display import ConsoleDisplay, Display, SilentDisplay
+from my3dis.pipeline import RunResult
+
+__all__ = ["display_for", "print_result", "start_logging"]
+
+_HANDLER_NAME = "my3dis-cli"
+
+
+def start_logging(arguments: argparse.Namespace) -> Console:
+    """Send the package's log to stderr and return the console that shows it, so that bars and lines agree."""
+    console = Console(stderr=True)
+    level = logging.INFO
+    if getattr(arguments, "quiet", False):
+        level = logging.WARNING
+    elif getattr(arguments, "verbose", False):
+        level = logging.DEBUG
+    handler: logging.Handler
+    if console.is_terminal:
+        handler = RichHandler(
+            console=console, show_path=False, show_level=level != logging.INFO, log_time_format="%H:%M:%S"
+        )
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    handler.set_name(_HANDLER_NAME)
+    logger = logging.getLogger("my3dis")
+    for old in [h for h in logger.handlers if h.get_name() == _HANDLER_NAME]:
+        logger.removeHandler(old)
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    logger.propagate = False
+    return console
+
+
+def display_for(arguments: argparse.Namespace, console: Console) -> Display:
+    """Return how a run shows itself: not at all with --quiet."""
+    return SilentDisplay() if arguments.quiet else ConsoleDisplay(console)
+
+
+def print_result(result: RunResult) -> None:
+    """Print the scores, where there are some, and last the path of the report (or of the run)."""
+    if result.scores is not None:
+        from my3dis.runs.scores import format_scores, load_scores
+
+        print(format_scores(load_scores(result.scores)))
+        print()
+    print(result.report or result.run_dir)

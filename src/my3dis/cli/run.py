@@ -1,0 +1,162 @@
+"""The commands that make runs: demo, run and stage."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from my3dis.cli.parser import Commands, Parser, add_command, add_settings
+from my3dis.errors import ConfigError, StageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from my3dis.config import Config
+    from my3dis.pipeline import RunResult
+    from my3dis.scheduling.scenes import SceneOutcome
+
+__all__ = ["add_commands"]
+
+_STAGES = ("candidates", "filter", "track", "lift", "evaluate", "report")
+
+
+def add_commands(commands: Commands[Parser]) -> None:
+    """Add the commands."""
+    demo = add_command(
+        commands,
+        "demo",
+        "run the built-in scan through all stages",
+        "my3dis demo\nmy3dis demo --output /tmp/demo",
+    )
+    demo.add_argument(
+        "--output", metavar="DIR", type=Path, default=Path("my3dis-demo"), help="default ./my3dis-demo"
+    )
+    demo.set_defaults(call=_demo)
+
+    run = add_command(
+        commands,
+        "run",
+        "take one scan, or a list of scenes, through all stages",
+        """
+my3dis run --scan scans/scene0000_00 --output runs
+my3dis run --scan video.mp4 --output runs --frames 0:600:10 --levels 2,4
+my3dis run --scan scans/scene0000_00 --output runs --set stages.lift.min_points=100
+my3dis run experiment.yaml               every scene that the settings name, one after the other
+my3dis run experiment.yaml --dry-run     say what would be done
+
+The same command continues a run that was stopped, and repeats only what a changed setting affects.
+""",
+    )
+    run.add_argument("config", metavar="CONFIG.yaml", nargs="?", type=Path, help="settings file")
+    run.add_argument(
+        "--config", metavar="FILE", type=Path, dest="config_option", help="the same, as an option"
+    )
+    run.add_argument("--scan", metavar="PATH", type=Path, help="folder or video file of one scan")
+    add_settings(run)
+    run.add_argument("--keep", action="store_true", help="refuse to replace results made with other settings")
+    run.add_argument("--dry-run", action="store_true", help="say what would be done and do nothing")
+    run.set_defaults(call=_run)
+
+    stage = add_command(
+        commands,
+        "stage",
+        "make one stage of a finished run again",
+        "my3dis stage lift runs/scan1/default\nmy3dis stage track runs/scan1/default --levels 4",
+    )
+    stage.add_argument("stage", metavar="STAGE", choices=_STAGES, help=", ".join(_STAGES))
+    stage.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="folder of the run")
+    stage.add_argument("--levels", metavar="L,L,..", help="only these of the run's levels")
+    stage.set_defaults(call=_stage)
+
+
+def _demo(arguments: argparse.Namespace, console: Console) -> int:
+    from my3dis.cli.console import display_for, print_result
+    from my3dis.datasets.synthetic import built_in_scan
+    from my3dis.pipeline import run_scan
+    from my3dis.runs.files import make_folder
+
+    display = display_for(arguments, console)
+    folder = make_folder(arguments.output.absolute())
+    display.say("Demo", "writing the built-in scan: a small room, drawn by this program")
+    scan = built_in_scan(folder / "scan")
+    print_result(run_scan(scan, folder / "runs", display=display))
+    return 0
+
+
+def _run(arguments: argparse.Namespace, console: Console) -> int:
+    from my3dis.cli.console import display_for, print_result
+    from my3dis.config.load import load_config
+    from my3dis.pipeline import run_scan
+
+    file = _settings_file(arguments)
+    config = load_config(file, options=arguments.options)
+    if arguments.scan is None:
+        return _run_list(arguments, console, config)
+    result = run_scan(
+        arguments.scan,
+        None,
+        config,
+        keep=arguments.keep,
+        dry_run=arguments.dry_run,
+        display=display_for(arguments, console),
+    )
+    if not arguments.dry_run:
+        print_result(result)
+    return 0
+
+
+def _settings_file(arguments: argparse.Namespace) -> Path | None:
+    file: Path | None = arguments.config or arguments.config_option
+    if arguments.config and arguments.config_option:
+        raise ConfigError("expected one settings file, found two: CONFIG.yaml and --config; leave one out")
+    if file is not None and file.is_dir():
+        raise ConfigError(f"expected a settings file, found the folder {file}; did you mean --scan {file}?")
+    return file
+
+
+def _run_list(arguments: argparse.Namespace, console: Console, config: Config) -> int:
+    from my3dis.cli.console import display_for
+    from my3dis.pipeline import run_scan
+    from my3dis.scheduling.scenes import run_scenes, select_scenes
+
+    display = display_for(arguments, console)
+
+    def run_one(scan: Path) -> RunResult:
+        return run_scan(scan, None, config, keep=arguments.keep, dry_run=arguments.dry_run, display=display)
+
+    outcomes = list(run_scenes(select_scenes(config), run_one))
+    _print_table(outcomes)
+    failed = sum(outcome.error is not None for outcome in outcomes)
+    if failed:
+        raise StageError(
+            f"{failed} of {len(outcomes)} scenes failed (see above); run the same command to try them again"
+        )
+    return 0
+
+
+def _print_table(outcomes: list[SceneOutcome]) -> None:
+    width = max(len(outcome.scene) for outcome in outcomes)
+    for outcome in outcomes:
+        if outcome.result is None:
+            print(f"{outcome.scene:<{width}}  failed    {outcome.error}")
+        else:
+            how = "unchanged" if outcome.result.did_nothing else "done"
+            print(f"{outcome.scene:<{width}}  {how:<9} {outcome.result.report or outcome.result.run_dir}")
+
+
+def _stage(arguments: argparse.Namespace, console: Console) -> int:
+    from my3dis.cli.console import display_for
+    from my3dis.pipeline import run_stage
+
+    levels = None
+    if arguments.levels is not None:
+        parts = arguments.levels.strip("[] ").split(",")
+        if not all(part.strip().isdecimal() for part in parts):
+            raise ConfigError(f"--levels: expected numbers such as 2,4; found {arguments.levels!r}")
+        levels = tuple(int(part) for part in parts)
+    result = run_stage(
+        arguments.run_dir, arguments.stage, levels=levels, display=display_for(arguments, console)
+    )
+    print(result.run_dir)
+    return 0

@@ -1,0 +1,1 @@
+"""Many scenes: which ones, in which order, and what became of each."""
