@@ -134,7 +134,8 @@ def visible_points(
     filled = fill_small_holes(depth_m)
     candidate = np.flatnonzero(inside)
     reading, z_m = filled.ravel()[pixel[candidate]], z_m[candidate]
-    off = np.where(reading > 0, reading - z_m, np.inf) / depth_tolerance(z_m, options.depth_tolerance_m)
+    off = (reading - z_m) / depth_tolerance(z_m, options.depth_tolerance_m)
+    off[reading <= 0] = np.inf
     agrees, weight = _agreement(off, options)
     seen = candidate[agrees]
     doubtful = grow_mask(discontinuity_mask(filled), options.edge_radius_px)
