@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from my3dis.errors import DataError
 from my3dis.metrics.average_precision import ApResult
@@ -33,7 +33,7 @@ __all__ = [
     "save_scores",
 ]
 
-SCHEMA = 1
+SCHEMA: Literal[1] = 1
 Target = Literal["objects", "parts"]
 
 
@@ -151,7 +151,9 @@ class IdentityScore:
     @classmethod
     def of(cls, result: IdentityScores, *, level: int, target: Target, scene: str) -> IdentityScore:
         """Make a record from a result."""
-        values = {k: _number(v) if isinstance(v, float) else v for k, v in asdict(result).items()}
+        values: dict[str, Any] = {
+            k: _number(v) if isinstance(v, float) else v for k, v in asdict(result).items()
+        }
         return cls(level=level, target=target, scene=scene, **values)
 
 
