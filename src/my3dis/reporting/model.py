@@ -36,11 +36,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A key figure of the header: what it is, its value, and a remark."""
+    """A key figure of the header: what it is, its value, and short remarks."""
 
     label: str
     value: str
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

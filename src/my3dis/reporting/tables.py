@@ -61,8 +61,8 @@ def drop_table(dropped: Iterable[tuple[int, str]], kept: int) -> Drops:
 def count_figure(label: str, by_level: Sequence[tuple[int, int]]) -> Figure:
     """Return a key figure of a total with its share at each level."""
     total = sum(n for _, n in by_level)
-    note = " · ".join(f"level {level}: {format_count(n)}" for level, n in by_level)
-    return Figure(label=label, value=format_count(total), note=note)
+    notes = tuple(f"level {level}: {format_count(n)}" for level, n in by_level)
+    return Figure(label=label, value=format_count(total), notes=notes)
 
 
 def merged_warnings(warnings: Iterable[WarningRow]) -> tuple[WarningRow, ...]:

@@ -269,7 +269,7 @@ def _figures(
         Figure(
             label="Frames",
             value=f"{len(context.frames):,}",
-            note=f"of {context.reader.overview.frame_count:,}; {first_last}",
+            notes=(f"of {context.reader.overview.frame_count:,}", first_last),
         )
     ]
     if isinstance(drawn, DrawnMasks):
@@ -285,12 +285,14 @@ def _figures(
         most = max(before, key=lambda timing: timing.peak_rss_mb, default=None)
         seconds = sum(timing.seconds for timing in before)
         figures.append(
-            Figure(label="Time", value=format_seconds(seconds), note="all stages before this report")
+            Figure(label="Time", value=format_seconds(seconds), notes=("all stages before this report",))
         )
         if most is not None:
             figures.append(
                 Figure(
-                    label="Peak memory", value=format_megabytes(most.peak_rss_mb), note=f"stage {most.name}"
+                    label="Peak memory",
+                    value=format_megabytes(most.peak_rss_mb),
+                    notes=(f"stage {most.name}",),
                 )
             )
     return tuple(figures)

@@ -64,16 +64,10 @@ def load_tracks(context: StageContext, facts: RunFacts) -> Tracked | None:
         tracks = reader.tracks()
     if not len(tracks):
         return None
-    parents = track_parents(context.layout.relations)
+    if context.layout.relations.is_file():
+        tracks = relation_files.load_relations(context.layout.relations).apply_to(tracks)
+    parents = dict(zip(tracks.track_id.tolist(), tracks.parent_id.tolist(), strict=True))
     return Tracked(tracks=tracks, colors=family_colors(tracks.track_id.tolist(), parents))
-
-
-def track_parents(path: Path) -> dict[int, int]:
-    """Return parent track per track from ``relations.json``; nothing when there is none."""
-    if not path.is_file():
-        return {}
-    relations = relation_files.load_relations(path)
-    return dict(relations.parents)
 
 
 def choose_masks(context: StageContext, facts: RunFacts, tracked: Tracked | None) -> DrawnMasks | str:
@@ -123,7 +117,7 @@ def load_instances(context: StageContext, facts: RunFacts) -> InstanceSet | str:
     path = context.layout.instances
     if not facts.offers("lift", path):
         return facts.why_missing("lift", path)
-    return instance_files.load(path)
+    return instance_files.load_instances(path)
 
 
 def load_cloud(context: StageContext, instances: InstanceSet | None) -> SceneCloud | str:

@@ -38,8 +38,8 @@ def score_figures(scores: Scores) -> tuple[Figure, ...]:
     for target, label in (("objects", "Object AP50"), ("parts", "Part AP50")):
         row = scores.best("objects" if target == "objects" else "parts")
         if row is not None:
-            note = f"best level, {row.level}; {row.protocol}"
-            figures.append(Figure(label=label, value=format_score(row.ap50), note=note))
+            notes = (f"best: level {row.level}", row.protocol.replace("_", " "))
+            figures.append(Figure(label=label, value=format_score(row.ap50), notes=notes))
     return tuple(figures)
 
 
