@@ -61,7 +61,8 @@ def test_only_the_evaluator_and_the_oracles_open_ground_truth(path: Path) -> Non
     assert not used & LOADERS, f"{place} loads ground truth"
     assert not _imports_ground_truth(path), f"{place} imports ground truth"
     for text in strings_outside_docstrings(path):
-        assert not any(name in text for name in FILES), f"{place} names a ground-truth file: {text!r}"
+        is_prose = " " in text.strip()  # help texts and messages may name the files
+        assert is_prose or not any(name in text for name in FILES), f"{place} names the file {text!r}"
 
 
 def _imports_ground_truth(path: Path) -> bool:
