@@ -39,7 +39,7 @@ def project(points_camera_m: NDArray[Real], camera: Camera) -> tuple[NDArray[Rea
     uv_px = np.empty((len(points_camera_m), 2), points_camera_m.dtype)
     with np.errstate(all="ignore"):
         # Not in front, or not finite: the reciprocal becomes NaN and so do both coordinates.
-        inverse_z = np.where(z_m > 0, 1.0 / z_m, np.nan).astype(points_camera_m.dtype)
+        inverse_z = np.where((z_m > 0) & np.isfinite(z_m), 1.0 / z_m, np.nan).astype(points_camera_m.dtype)
         for axis, focal, centre in ((0, camera.fx, camera.cx), (1, camera.fy, camera.cy)):
             out = uv_px[:, axis]
             np.multiply(points_camera_m[:, axis], inverse_z, out=out)
