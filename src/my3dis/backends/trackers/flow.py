@@ -19,7 +19,7 @@ from my3dis.types import Frame
 __all__ = ["PLUGIN", "FlowSource", "FlowView", "working_size"]
 
 LONGEST_SIDE_PX = 854
-"""Flow is found at no more than this size: finer detail costs time and moves mask borders by under a pixel."""
+"""Flow is found at no more than this size: finer detail costs time and moves borders by under a pixel."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

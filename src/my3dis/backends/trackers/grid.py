@@ -170,7 +170,7 @@ class GridTracker(Generic[ViewT]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Reach:
-    """The range of source coordinates in every block of the grid: (By, Bx, 4) low x, low y, high x, high y."""
+    """Source coordinates in every block of the grid: (By, Bx, 4) low x, low y, high x, high y."""
 
     ranges: NDArray[np.float32]
     image_size: tuple[int, int]

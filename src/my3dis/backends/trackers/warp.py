@@ -75,7 +75,7 @@ class WarpSource:
 
 
 def depth_on_color(depth_m: NDArray[np.float32], depth: Camera, color: Camera) -> NDArray[np.float32]:
-    """Resample registered depth to the pixels of a colour camera at the same place; nearest, 0 = no reading."""
+    """Resample registered depth to a colour camera at the same place; nearest, 0 = no reading."""
     import cv2
 
     if depth == color:

@@ -1,0 +1,112 @@
+"""How likely masks of this frame are objects that were seen before: by place in the world, or by looks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from my3dis.tracking.cues import CM_PER_M, FrameCues, MaskCues
+from my3dis.tracking.memory import Memory
+from my3dis.tracking.sampling import contains
+from my3dis.types import MaskSet
+
+__all__ = ["MIN_POINTS", "looks", "place"]
+
+MIN_POINTS = 8
+"""Fewer visible points say nothing about where an object is."""
+MIN_SHARE = 0.5
+"""Both ways at least half of what could be seen must agree; a neighbour or a part of another cannot."""
+SURFACE_SLACK_M = 0.04
+"""Two measurements of one surface lie about this close, beside the spacing of the remembered points."""
+MIN_LIKENESS = 0.85
+"""Bhattacharyya coefficient of colours that may be one object; samples of one object reach 0.95."""
+MIN_SIZE_RATIO = 0.35
+REACH_AT_ONCE, REACH_PER_FRAME = 0.15, 0.02
+"""How far from its last place an object may return, in image diagonals, at once and per frame away."""
+CLEAR_LEAD = 0.95
+"""A second-best track scoring more than this part of the best makes looks ambiguous: then nobody wakes."""
+
+
+def place(
+    memories: Sequence[Memory], masks: MaskSet, cues: Sequence[MaskCues], frame: FrameCues
+) -> NDArray[np.float64]:
+    """Score (K, N) how well masks and remembered points are the same surface, 0 = no evidence.
+
+    One way: of the remembered points that are seen in this frame, the share inside the mask. Other way: of
+    the mask's points that the last view of the track could see, the share near remembered points. The
+    score is their product where each is at least `MIN_SHARE`; a part grown out of the image's border or
+    from behind another object counts for neither way, so it does not speak against.
+    """
+    score = np.zeros((len(memories), len(masks)))
+    if not frame.is_posed or not len(masks) or not len(memories):
+        return score
+    sizes = [len(memory.points_cm) for memory in memories]
+    owner = np.repeat(np.arange(len(memories)), sizes)
+    points_m = np.concatenate([memory.points_m for memory in memories])
+    x_px, y_px, seen = frame.look_at(points_m)
+    owner, x_px, y_px = owner[seen], x_px[seen], y_px[seen]
+    visible = np.bincount(owner, minlength=len(memories))
+    for column in range(len(masks)):
+        hit = contains(masks, column, x_px, y_px)
+        inside = np.bincount(owner[hit], minlength=len(memories))
+        share = inside / np.maximum(visible, 1)
+        points = cues[column].points_cm.astype(np.float32) / np.float32(CM_PER_M)
+        if len(points) < MIN_POINTS:
+            continue
+        for row in np.flatnonzero((visible >= MIN_POINTS) & (share >= MIN_SHARE)).tolist():
+            back = _explained(points, memories[row])
+            if back >= MIN_SHARE:
+                score[row, column] = share[row] * back
+    return score
+
+
+def _explained(points_m: NDArray[np.float32], memory: Memory) -> float:
+    """Return the share of points near remembered ones, among those that the last view could see."""
+    if memory.viewpoint is not None:
+        could = memory.viewpoint.could_see(points_m)
+        if np.count_nonzero(could) >= MIN_POINTS:
+            points_m = points_m[could]
+    reach_m = 1.2 * memory.spacing_cm / CM_PER_M + SURFACE_SLACK_M
+    distance, _ = cKDTree(memory.points_m).query(points_m, distance_upper_bound=reach_m)
+    return float(np.mean(distance <= reach_m))
+
+
+def looks(
+    memories: Sequence[Memory], frames_away: NDArray[np.int64], masks: MaskSet, cues: Sequence[MaskCues]
+) -> NDArray[np.float64]:
+    """Score (K, N) how alike masks are to remembered ones in colour, size and place in the image.
+
+    Args:
+        memories: K tracks.
+        frames_away: (K,) steps since each was seen.
+        masks: N masks of the frame.
+        cues: of those masks.
+    """
+    score = np.zeros((len(memories), len(masks)))
+    if not len(masks) or not len(memories):
+        return score
+    remembered = np.stack([m.colors for m in memories]).astype(np.float32) / 255
+    found = np.stack([c.colors for c in cues]).astype(np.float32) / 255
+    likeness = remembered @ found.T
+    area = np.array([m.area_px for m in memories], np.float64)[:, None]
+    ratio = np.minimum(area, masks.area_px) / np.maximum(np.maximum(area, masks.area_px), 1)
+    diagonal = float(np.hypot(*masks.image_size))
+    was = np.array([m.box_xyxy for m in memories], np.float64)
+    centre_was = (was[:, :2] + was[:, 2:]) / 2
+    centre_is = (masks.boxes[:, :2] + masks.boxes[:, 2:]) / 2
+    distance = np.linalg.norm(centre_was[:, None] - centre_is[None], axis=2) / diagonal
+    reach = (REACH_AT_ONCE + REACH_PER_FRAME * frames_away)[:, None]
+    plausible = (likeness >= MIN_LIKENESS) & (ratio >= MIN_SIZE_RATIO) & (distance <= reach)
+    score[plausible] = (likeness * np.sqrt(ratio) * np.exp(-np.square(distance / reach)))[plausible]
+    return _without_ambiguous(score)
+
+
+def _without_ambiguous(score: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Clear the columns whose second-best row is about as good as the best."""
+    if len(score) > 1:
+        second, best = np.sort(score, axis=0)[-2:]
+        score[:, second > CLEAR_LEAD * best] = 0
+    return score

@@ -1,0 +1,300 @@
+"""Give every object one id from its first frame to its last.
+
+Each frame, masks that a tracker carried (predictions) meet the candidates of the frame, level by level:
+
+1. established tracks and candidates that overlap enough are one object (optimal assignment);
+2. tracks that got none, and tracks asleep, are sought by place in the world, by growth or by looks;
+3. a track that got none still is carried on for a while, unless another object explains where it would be;
+4. a candidate that living tracks explain (a fragment, or two objects in one mask) has to persist first;
+5. any other candidate is born as a new track.
+
+Nothing here knows how masks are carried. Memory is bounded by the objects in view plus `Sleepers`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from my3dis.tracking.association import assign, canonical_order
+from my3dis.tracking.cues import FrameCues
+from my3dis.tracking.evidence import place
+from my3dis.tracking.level_view import LevelView
+from my3dis.tracking.lifecycle import MAX_SLEEPING, Counts, Merge, Sleepers, Track
+from my3dis.tracking.rows import RowBuilder
+from my3dis.types import NO_ID, MaskSet
+
+__all__ = ["Identities", "IdentityOptions", "IdentityStep"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityOptions:
+    """How identities are decided.
+
+    Attributes:
+        iou_threshold: overlap at which a candidate continues a track.
+        max_propagate: frames that a track is carried on without a candidate; None = as long as no more than
+            ``max_misses`` frames had candidates but none for it.
+        max_misses: see ``max_propagate``; bridges a flicker of the proposer, not an object that is hidden.
+        min_confidence: predictions below are not written.
+        min_remainder: predictions smaller than this share of the object's last mask are not written.
+        persistence: candidates in a row that a fragment of a living track needs to become a track.
+        young_hits: candidates up to which a new track is still compared with those asleep.
+        max_sleeping: tracks remembered while away.
+    """
+
+    iou_threshold: float = 0.5
+    max_propagate: int | None = None
+    max_misses: int = 3
+    min_confidence: float = 0.5
+    min_remainder: float = 0.1
+    persistence: int = 3
+    young_hits: int = 16
+    max_sleeping: int = MAX_SLEEPING
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class IdentityStep:
+    """What follows from one frame.
+
+    Attributes:
+        rows: masks to write for this frame, ``track_id`` set.
+        late_rows: masks of earlier frames to write now, because a fragment became a track.
+        prompts: masks to give to the tracker.
+        dropped: tracks that the tracker should forget.
+        merges: tracks found to be one object.
+    """
+
+    rows: MaskSet
+    late_rows: tuple[MaskSet, ...]
+    prompts: MaskSet
+    dropped: tuple[int, ...]
+    merges: tuple[Merge, ...]
+
+
+class Identities:
+    """The forward pass: call `observe` once per frame, in order."""
+
+    def __init__(self, options: IdentityOptions | None = None) -> None:
+        self.options = options or IdentityOptions()
+        self.counts = Counts()
+        self._awake: dict[int, Track] = {}
+        self._asleep = Sleepers(self.options.max_sleeping)
+        self._next_id = 0
+        self._step = 0
+        self._frame = NO_ID
+        self._dropped: list[int] = []
+        self._late: list[MaskSet] = []
+        self._merges: list[Merge] = []
+
+    @property
+    def retained(self) -> int:
+        """Number of tracks remembered at the moment, awake and asleep."""
+        return len(self._awake) + len(self._asleep)
+
+    def observe(self, predictions: MaskSet, candidates: MaskSet | None, frame: FrameCues) -> IdentityStep:
+        """Decide who is who in a frame.
+
+        Args:
+            predictions: masks from the tracker, ``track_id`` set and ``score`` the confidence.
+            candidates: proposed masks, or None where none were proposed for this frame.
+            frame: colours and depth of the frame.
+        """
+        self._dropped, self._late, self._merges = [], [], []
+        self._step += 1
+        self._frame = predictions.frame
+        builder = RowBuilder(predictions)
+        prompts = [MaskSet.empty(predictions.frame, predictions.image_size)]
+        proposed = predictions.select([]) if candidates is None else self._ordered(candidates)
+        awake = {track.level for track in self._awake.values()}
+        for level in sorted(awake | set(proposed.level.tolist())):
+            view = LevelView.of(
+                level, self._awake, predictions.at_level(level), proposed.at_level(level), frame, self._step
+            )
+            if candidates is not None:
+                self._match_known(view)
+                self._follow_fragments(view)
+            self._carry_on(view, builder, proposed=candidates is not None)
+            if candidates is not None:
+                self._begin_new(view)
+                self._recognise_young(view)
+            prompts.append(self._collect(view, builder))
+            self._retire(view, proposed=candidates is not None)
+        rows, waiting, parents = builder.build()
+        for track_id, parent in parents.items():
+            if track_id in self._awake:
+                self._awake[track_id].parent_track = parent
+        for track_id, mask in waiting.items():
+            self._awake[track_id].pending.append(mask)
+        return IdentityStep(
+            rows=rows,
+            late_rows=tuple(self._late),
+            prompts=MaskSet.concatenate(prompts),
+            dropped=tuple(self._dropped),
+            merges=tuple(self._merges),
+        )
+
+    def _ordered(self, candidates: MaskSet) -> MaskSet:
+        nonempty = candidates.select(np.flatnonzero(candidates.area_px > 0))
+        self.counts.empty_candidates += len(candidates) - len(nonempty)
+        return nonempty.select(canonical_order(nonempty))
+
+    def _match_known(self, view: LevelView) -> None:
+        """Match established tracks by overlap, then those that got none, and sleepers, by likeness."""
+        merged = view.merged()
+        iou = np.where(view.established[:, None] & ~merged[None, :], view.overlaps.iou, 0.0)
+        for row, column in assign(iou, self.options.iou_threshold):
+            # A mask that holds much of a neighbour must not teach the track what its neighbour looks like.
+            self._match(view.tracks[row], view, column, learn=view.overlaps.is_clean(row, column))
+        taken = view.matched
+        lost = [
+            t
+            for _, t in sorted(self._awake.items())
+            if t.level == view.level and not t.tentative and t.track_id not in taken
+        ]
+        lost += self._asleep.at_level(view.level)
+        free = [column for column in view.free if not merged[column]]
+        if not free or not lost:
+            return
+        for row, index in assign(view.likeness(lost, free), 0.0):
+            track = lost[row]
+            if track.track_id in self._asleep:
+                self._awake[track.track_id] = self._asleep.take(track.track_id)
+                self.counts.wakes += 1
+            self._match(track, view, free[index], learn=True)
+
+    def _match(self, track: Track, view: LevelView, column: int, *, learn: bool) -> None:
+        view.owner[column] = track
+        track.hits += 1
+        track.misses = 0
+        track.last_frame = track.last_match = self._frame
+        track.last_step = self._step
+        if learn:
+            track.memory = track.memory.seen_again(view.memory_of(column))
+
+    def _carry_on(self, view: LevelView, builder: RowBuilder, *, proposed: bool) -> None:
+        """Write predictions of tracks without a candidate while that is plausible."""
+        options = self.options
+        for row, track in enumerate(view.tracks):
+            if track.tentative or track.track_id in view.matched:
+                continue
+            if proposed:
+                track.misses += 1
+            sure = float(view.predictions.score[row]) >= options.min_confidence
+            remains = int(view.predictions.area_px[row]) >= options.min_remainder * track.memory.area_px
+            if self._may_carry(track) and sure and remains and not view.hidden(row):
+                builder.add_carried(view.predictions, row, track.track_id, parent_track=track.parent_track)
+                view.carried.add(track.track_id)
+                track.last_frame = self._frame
+                self.counts.coasted += 1
+
+    def _may_carry(self, track: Track) -> bool:
+        if self.options.max_propagate is not None:
+            return self._step - track.last_step <= self.options.max_propagate
+        return track.misses <= self.options.max_misses
+
+    def _follow_fragments(self, view: LevelView) -> None:
+        """Match tentative tracks; those that persisted take the place of a lost guardian, or are born."""
+        iou = np.zeros_like(view.overlaps.iou)
+        tentative, free = np.flatnonzero(~view.established), view.free
+        iou[np.ix_(tentative, free)] = view.overlaps.iou[np.ix_(tentative, free)]
+        for row, column in sorted(assign(iou, self.options.iou_threshold), key=lambda pair: pair[1]):
+            track = view.tracks[row]
+            self._match(track, view, column, learn=True)
+            if track.hits >= self.options.persistence:
+                self._establish(track, view, column)
+
+    def _establish(self, track: Track, view: LevelView, column: int) -> None:
+        guardian = self._awake.get(track.guardian)
+        if guardian is not None and guardian.last_match < track.first_frame:
+            # The guardian's mask fell apart for good: its largest piece goes on under its id.
+            self._discard(track)
+            self._match(guardian, view, column, learn=True)
+            return
+        self._late.extend(track.pending)
+        track.pending, track.tentative = [], False
+        self.counts.births += 1
+
+    def _begin_new(self, view: LevelView) -> None:
+        for column in view.free:
+            explained, guardian = view.explained(column)
+            track = Track(
+                track_id=self._next_id,
+                level=view.level,
+                first_frame=self._frame,
+                last_frame=self._frame,
+                last_match=self._frame,
+                last_step=self._step,
+                memory=view.memory_of(column),
+                guardian=guardian,
+                tentative=explained and self.options.persistence > 1,
+            )
+            self._next_id += 1
+            self.counts.births += not track.tentative
+            self._awake[track.track_id] = track
+            view.owner[column] = track
+
+    def _recognise_young(self, view: LevelView) -> None:
+        """Merge new tracks into sleepers that show themselves to be the same, as more of them is seen."""
+        young = [
+            (column, track)
+            for column, track in sorted(view.owner.items())
+            if 1 < track.hits <= self.options.young_hits and not track.tentative
+        ]
+        asleep = self._asleep.at_level(view.level)
+        if not young or not asleep:
+            return
+        columns = [column for column, _ in young]
+        score = place(
+            [t.memory for t in asleep],
+            view.candidates.select(columns),
+            [view.cues[c] for c in columns],
+            view.frame,
+        )
+        first = np.array([track.first_frame for _, track in young])
+        last = np.array([t.last_frame for t in asleep])
+        score[last[:, None] >= first[None, :]] = 0
+        for row, index in assign(score, 0.0):
+            column, new = young[index]
+            old = self._asleep.take(asleep[row].track_id)
+            old.memory = old.memory.seen_again(new.memory)
+            old.hits += new.hits
+            old.misses = 0
+            old.last_frame = old.last_match = self._frame
+            old.last_step = self._step
+            self._merges.append(
+                Merge(old=new.track_id, new=old.track_id, reason="place", strength=float(score[row, index]))
+            )
+            self.counts.merges += 1
+            self._forget(new)
+            self._awake[old.track_id] = old
+            view.owner[column] = old
+
+    def _collect(self, view: LevelView, builder: RowBuilder) -> MaskSet:
+        """Hand the matched candidates to the rows, and return them as prompts."""
+        columns = sorted(view.owner)
+        for column in columns:
+            track = view.owner[column]
+            builder.add_candidate(view.candidates, column, track.track_id, waits=track.tentative)
+        return view.prompts(columns)
+
+    def _retire(self, view: LevelView, *, proposed: bool) -> None:
+        """Discard fragments that did not persist, and put tracks to sleep that are gone."""
+        matched = view.matched
+        carried = set(view.predictions.track_id.tolist())
+        here = [t for t in self._awake.values() if t.level == view.level and t.track_id not in matched]
+        for track in here:
+            if track.tentative and (proposed or track.track_id not in carried):
+                self._discard(track)
+            elif not track.tentative and not (track.track_id in carried and self._may_carry(track)):
+                self._forget(track)
+                self.counts.forgotten += self._asleep.add(track)
+
+    def _discard(self, track: Track) -> None:
+        self.counts.discarded_fragments += 1
+        self._forget(track)
+
+    def _forget(self, track: Track) -> None:
+        del self._awake[track.track_id]
+        self._dropped.append(track.track_id)

@@ -1,0 +1,147 @@
+"""One level of one frame while identities are decided on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from my3dis.tracking.cues import FrameCues, MaskCues
+from my3dis.tracking.evidence import MIN_POINTS, looks, place
+from my3dis.tracking.lifecycle import Track
+from my3dis.tracking.memory import Memory
+from my3dis.tracking.overlaps import MOSTLY, Overlaps
+from my3dis.types import NO_ID, MaskSet
+
+__all__ = ["LevelView"]
+
+
+@dataclass(slots=True, eq=False)
+class LevelView:
+    """Candidates, predictions and who got what so far.
+
+    Attributes:
+        level: granularity.
+        frame: colours and depth.
+        step: number of frames looked at so far.
+        candidates: N masks of the level in canonical order.
+        cues: of the candidates.
+        predictions: K carried masks of the level, by track.
+        tracks: the track of each prediction; tentative ones included.
+        overlaps: of predictions and candidates.
+        owner: candidate → track that got it.
+        carried: ids of tracks whose prediction is written.
+    """
+
+    level: int
+    frame: FrameCues
+    step: int
+    candidates: MaskSet
+    cues: list[MaskCues]
+    predictions: MaskSet
+    tracks: list[Track]
+    overlaps: Overlaps
+    owner: dict[int, Track] = field(default_factory=dict)
+    carried: set[int] = field(default_factory=set)
+
+    @classmethod
+    def of(
+        cls,
+        level: int,
+        awake: dict[int, Track],
+        predictions: MaskSet,
+        candidates: MaskSet,
+        frame: FrameCues,
+        step: int,
+    ) -> LevelView:
+        """Gather a level; predictions of unknown tracks are left out."""
+        rows = [i for i, t in enumerate(predictions.track_id.tolist()) if t in awake]
+        rows.sort(key=lambda i: int(predictions.track_id[i]))
+        carried = predictions.select(rows)
+        return cls(
+            level=level,
+            frame=frame,
+            step=step,
+            candidates=candidates,
+            cues=frame.describe(candidates),
+            predictions=carried,
+            tracks=[awake[t] for t in carried.track_id.tolist()],
+            overlaps=Overlaps.between(carried, candidates),
+        )
+
+    @property
+    def free(self) -> list[int]:
+        """Candidates that no track has got."""
+        return [c for c in range(len(self.candidates)) if c not in self.owner]
+
+    @property
+    def matched(self) -> set[int]:
+        """Ids of tracks that got a candidate."""
+        return {track.track_id for track in self.owner.values()}
+
+    @property
+    def established(self) -> NDArray[np.bool_]:
+        """(K,) whether each prediction is of a track that is not tentative."""
+        return np.array([not t.tentative for t in self.tracks], bool)
+
+    def row_of(self, track: Track) -> int | None:
+        """Return the row of a track's prediction, or None."""
+        found = np.flatnonzero(self.predictions.track_id == track.track_id)
+        return int(found[0]) if len(found) else None
+
+    def merged(self) -> NDArray[np.bool_]:
+        """Whether each candidate (N,) holds several tracks that were seen apart in the last frame."""
+        fresh = [not t.tentative and t.misses == 0 and t.hits > 1 for t in self.tracks]
+        return self.overlaps.swallowing(np.array(fresh, bool))
+
+    def memory_of(self, column: int) -> Memory:
+        """Return what would be remembered of a candidate."""
+        masks = self.candidates
+        return Memory.of(
+            self.cues[column], masks.boxes[column], int(masks.area_px[column]), self.frame.viewpoint
+        )
+
+    def has_place(self, track: Track) -> bool:
+        """Whether where the track is in the world can be compared with this frame."""
+        return self.frame.is_posed and len(track.memory.points_cm) >= MIN_POINTS
+
+    def likeness(self, lost: list[Track], columns: list[int]) -> NDArray[np.float64]:
+        """Score (tracks, columns) that candidates are tracks which were lost from sight.
+
+        By place in the world where that is known. Else by growth out of the prediction, or by looks: where
+        places can be compared, looks would only mistake one of two equal chairs for the other.
+        """
+        masks = self.candidates.select(columns)
+        cues = [self.cues[c] for c in columns]
+        score = place([t.memory for t in lost], masks, cues, self.frame)
+        placeless = [i for i, t in enumerate(lost) if not self.has_place(t)]
+        if placeless:
+            away = np.array([self.step - lost[i].last_step for i in placeless], np.int64)
+            score[placeless] = looks([lost[i].memory for i in placeless], away, masks, cues)
+        grown = self.overlaps.grown()
+        for i in placeless:
+            row = self.row_of(lost[i])
+            if row is not None:
+                score[i] = np.maximum(score[i], grown[row, columns])
+        return score
+
+    def hidden(self, row: int) -> bool:
+        """Whether candidates of other tracks lie where a prediction expects its own track."""
+        own = self.tracks[row].track_id
+        others = [c for c, owner in self.owner.items() if owner.track_id != own and not owner.tentative]
+        return float(self.overlaps.of_prediction[row, others].sum()) >= 1 - MOSTLY
+
+    def explained(self, column: int) -> tuple[bool, int]:
+        """Whether established tracks cover most of a candidate, and the one that alone does, or -1."""
+        shares = np.where(self.established, self.overlaps.of_candidate[:, column], 0.0)
+        if not len(shares) or shares.sum() < MOSTLY:
+            return False, NO_ID
+        best = int(np.argmax(shares))
+        return True, self.tracks[best].track_id if shares[best] >= MOSTLY else NO_ID
+
+    def prompts(self, columns: list[int]) -> MaskSet:
+        """Return candidates with their tracks, numbered so that levels can be joined."""
+        masks = self.candidates.select(columns)
+        track_id = np.array([self.owner[c].track_id for c in columns], np.int32)
+        return replace(masks, track_id=track_id)
