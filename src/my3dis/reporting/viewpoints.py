@@ -57,9 +57,7 @@ def prepare_room(cloud: SceneCloud, world_from_cameras: NDArray[np.float64]) -> 
     index = np.arange(0, len(cloud), step)
     xyz = cloud.xyz_m[index].astype(np.float64)
     tree, spacing = _tree(xyz)
-    normal = _normals(cloud, index, xyz, tree)
-    centers = world_from_cameras[:, :3, 3] if len(world_from_cameras) else xyz.mean(axis=0)[None]
-    normal = _towards_cameras(xyz, normal, centers)
+    normal = _oriented(cloud, xyz, _normals(cloud, index, xyz, tree), world_from_cameras)
     up = _up(world_from_cameras, normal)
     turned = _upright(xyz, up)
     return Room(
@@ -112,12 +110,25 @@ def _mesh_normals(cloud: SceneCloud) -> NDArray[np.float64]:
     return np.asarray(total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12))
 
 
-def _towards_cameras(
-    xyz: NDArray[np.float64], normal: NDArray[np.float64], centers: NDArray[np.float64]
+def _oriented(
+    cloud: SceneCloud,
+    xyz: NDArray[np.float64],
+    normal: NDArray[np.float64],
+    world_from_cameras: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Flip each normal to the side of the nearest camera, from where the point was seen."""
+    """Make normals point to the side of the nearest camera, from where the surface was seen.
+
+    Normals that come with the cloud or its triangles agree with each other: all are flipped or none.
+    Estimated ones are flipped one by one.
+    """
+    given = cloud.normal is not None or cloud.triangles is not None
+    if not len(world_from_cameras) and given:
+        return normal
+    centers = world_from_cameras[:, :3, 3] if len(world_from_cameras) else xyz.mean(axis=0)[None]
     _, nearest = cKDTree(centers).query(xyz)
     side = ((centers[nearest] - xyz) * normal).sum(axis=1)
+    if given:
+        return normal if np.median(side) >= 0 else -normal
     return np.asarray(normal * np.where(side < 0, -1.0, 1.0)[:, None])
 
 
