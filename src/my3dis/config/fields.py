@@ -14,7 +14,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from my3dis.config.schema import Config
+from my3dis.config.schema import Config, Frames
 
 __all__ = ["ENV_PREFIX", "SECTIONS", "SETTINGS", "Setting", "nearest_key", "value_of", "variable_of"]
 
@@ -52,7 +52,7 @@ def variable_of(key: str) -> str:
 
 
 def value_of(config: Config, key: str) -> object:
-    """Return the value of a dotted key; a section comes back as plain data.
+    """Return the value of a dotted key; a section comes back as plain data, frames as a slice.
 
     Raises:
         KeyError: if there is no such key.
@@ -62,6 +62,8 @@ def value_of(config: Config, key: str) -> object:
         if not isinstance(value, BaseModel) or part not in type(value).model_fields:
             raise KeyError(key)
         value = getattr(value, part)
+    if isinstance(value, Frames):
+        return str(value)
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     return str(value) if isinstance(value, Path) else value

@@ -109,7 +109,9 @@ def what_changed(old: StageRecord, new: StageFingerprint) -> tuple[str, ...]:
     changes.extend(
         _input_change(name, had.get(name), has.get(name))
         for name in dict.fromkeys([*had, *has])
-        if had.get(name) != has.get(name) and not name.startswith("stage ")
+        if had.get(name) != has.get(name)
+        and not name.startswith("stage ")
+        and not (name == "frames" and changes)
     )
     return tuple(changes)
 
