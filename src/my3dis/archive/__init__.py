@@ -1,6 +1,21 @@
 """The streaming mask archive: one SQLite file per scan; FORMAT.md describes it for other readers."""
 
+from my3dis.archive.inspect import ArchiveSummary, format_summary, inspect
 from my3dis.archive.reader import ArchiveReader, DroppedMask, open_archive, read_stage_digest
+from my3dis.archive.verify import Problem, VerifyReport, format_report, verify
 from my3dis.archive.writer import StreamingSegmentWriter
 
-__all__ = ["ArchiveReader", "DroppedMask", "StreamingSegmentWriter", "open_archive", "read_stage_digest"]
+__all__ = [
+    "ArchiveReader",
+    "ArchiveSummary",
+    "DroppedMask",
+    "Problem",
+    "StreamingSegmentWriter",
+    "VerifyReport",
+    "format_report",
+    "format_summary",
+    "inspect",
+    "open_archive",
+    "read_stage_digest",
+    "verify",
+]

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from my3dis.archive.schema import MAX_BLOB_BYTES
+from my3dis.archive.schema import MAX_BLOB_BYTES, check_identity, check_tables
 from my3dis.errors import ArchiveError, ResourceError
 
-__all__ = ["connect_read_only", "connect_read_write", "on_network", "translated"]
+__all__ = ["connect_read_only", "connect_read_write", "on_network", "open_checked", "translated"]
 
 _BUSY_SECONDS = 30.0
 _CACHE_KIB = 2048
@@ -114,6 +114,23 @@ def connect_read_write(path: Path) -> sqlite3.Connection:
         raise ArchiveError(f"expected a folder at {path.parent} to write {path.name} into, found none")
     with translated(path):
         return _prepare(_connect(path.absolute().as_uri() + "?mode=rwc"))
+
+
+def open_checked(path: Path) -> sqlite3.Connection:
+    """Open an archive for reading, after checking that it is one.
+
+    Raises:
+        ArchiveError: if the file is missing, no archive, of another version or damaged.
+    """
+    connection = connect_read_only(path)
+    try:
+        with translated(path):
+            check_identity(connection, path)
+            check_tables(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def connect_read_only(path: Path) -> sqlite3.Connection:

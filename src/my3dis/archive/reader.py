@@ -13,9 +13,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from my3dis.archive.connect import connect_read_only, translated
+from my3dis.archive.connect import open_checked, translated
 from my3dis.archive.rows import SELECT_MASK, check_size, frame_crc, mask_set
-from my3dis.archive.schema import check_identity, check_tables
 from my3dis.errors import ArchiveError, DataError
 from my3dis.types import NO_ID, MaskSet, TrackSet
 
@@ -46,14 +45,7 @@ class ArchiveReader:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._mutex = threading.RLock()
-        self._connection: sqlite3.Connection | None = connect_read_only(self.path)
-        try:
-            with translated(self.path):
-                check_identity(self._connection, self.path)
-                check_tables(self._connection, self.path)
-        except BaseException:
-            self.close()
-            raise
+        self._connection: sqlite3.Connection | None = open_checked(self.path)
 
     @contextmanager
     def _snapshot(self) -> Iterator[sqlite3.Connection]:

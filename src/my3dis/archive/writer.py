@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
+from my3dis import __version__
 from my3dis.archive.connect import connect_read_write, on_network, translated
 from my3dis.archive.lock import WriterLock
 from my3dis.archive.rows import INSERT_MASK, check_size, frame_crc, mask_rows, track_crc
@@ -86,6 +87,7 @@ class StreamingSegmentWriter:
                     "with other settings or inputs; delete it to write it afresh"
                 )
         self._set_journal(journal)
+        wanted["application"] = f"my3dis {__version__}"
         new = {key: value for key, value in wanted.items() if value is not None and key not in stored}
         if new:
             with self._transaction():

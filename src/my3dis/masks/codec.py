@@ -28,6 +28,7 @@ __all__ = [
     "encode_in_box",
     "iter_crops",
     "measure",
+    "parse_counts",
     "to_bytes",
     "to_rle_mask",
 ]
@@ -60,7 +61,11 @@ class DecodedCount:
                 )
             self.alive += 1
             self.peak = max(self.peak, self.alive)
-        weakref.finalize(mask, self._release)
+        owner = mask
+        while isinstance(owner.base, np.ndarray):
+            # Slices refer to the array that owns the pixels, not to the view handed out.
+            owner = owner.base
+        weakref.finalize(owner, self._release)
 
     def reset_peak(self) -> None:
         """Start a new measurement of the peak."""
@@ -90,6 +95,39 @@ def to_rle_mask(rle: bytes, image_size: tuple[int, int]) -> RLEMask:
             f"expected a run-length code of {width}x{height} pixels, found {len(rle)} bytes that are none; "
             "the mask is damaged or of another image size"
         ) from error
+
+
+def parse_counts(rle: bytes) -> list[int]:
+    """Return the lengths of the runs, background first, as the code says them, however unlikely.
+
+    Slow and strict: for checks and as the readable description of the code. Each run is a difference to
+    the run two before it (from the fourth run on), written in groups of five bits, lowest first; a
+    character is 48 plus the group, plus 32 if another follows; bit 16 of the last group is the sign.
+
+    Raises:
+        DataError: if a character is outside 48..111, the last one promises more, or a run is negative.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in rle:
+        group = character - 48
+        if not 0 <= group < 64:
+            raise DataError(f"expected characters of 48..111 in a run-length code, found {character}")
+        value |= (group & 31) << shift
+        shift += 5
+        if group & 32:
+            continue
+        if group & 16:
+            value -= 1 << shift
+        if len(runs) > 2:
+            value += runs[-2]
+        if value < 0:
+            raise DataError(f"expected runs of 0 or more pixels in a run-length code, found {value}")
+        runs.append(value)
+        value = shift = 0
+    if shift:
+        raise DataError("expected another character at the end of a run-length code, found none")
+    return runs
 
 
 def to_bytes(mask: RLEMask) -> bytes:
