@@ -51,7 +51,7 @@ def test_points_of_nobody_stay_so() -> None:
 
 def test_an_unseen_patch_inside_an_object_is_filled() -> None:
     """Points that no view saw take the owner around them."""
-    xyz, edges = joined(grid(0, 10, 10))
+    _, edges = joined(grid(0, 10, 10))
     owner = np.full(100, 2, np.int32)
     unseen = np.zeros(100, np.bool_)
     unseen[[44, 45, 54, 55]] = True
@@ -61,7 +61,7 @@ def test_an_unseen_patch_inside_an_object_is_filled() -> None:
 
 def test_seen_points_and_large_patches_are_not_filled() -> None:
     """A seen hole is a hole; a patch larger than allowed stays open; so does one between two objects."""
-    xyz, edges = joined(grid(0, 10, 10))
+    _, edges = joined(grid(0, 10, 10))
     owner = np.full(100, 2, np.int32)
     owner[[44, 45]] = -1
     nothing = np.zeros(100, np.bool_)

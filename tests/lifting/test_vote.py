@@ -51,7 +51,7 @@ def test_hidden_points_are_not_seen() -> None:
 
 def test_only_points_of_the_box_get_its_votes() -> None:
     """With an exact mask, the object's points are voted for in every view and the wall in none."""
-    xyz, things, _ = points_of(WORLD)
+    _, things, _ = points_of(WORLD)
     votes = votes_of([-0.2, 0.0, 0.2])
     assert np.array_equal(np.sort(votes.pair_point), np.flatnonzero(things == 1))
     assert (votes.point_views[things == 1] == 3).all()

@@ -66,7 +66,8 @@ def read_instances(path: Path) -> InstanceSet:
         DataError: if it is missing, damaged, or its arrays do not fit each other.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # From memory, since NumPy leaves the file open when it turns out to be no archive.
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             return _from_arrays({key: stored[key] for key in INSTANCE_KEYS if key in stored})
     except FileNotFoundError as error:
         raise DataError(f"expected 3D instances at {path}, found no such file; run the stage lift") from error
