@@ -17,6 +17,17 @@ __all__ = ["display_for", "print_result", "start_logging"]
 _HANDLER_NAME = "my3dis-cli"
 
 
+class _LineFormatter(logging.Formatter):
+    """Names the level of a line only where it is more than information."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line = super().format(record)
+        if record.levelno < logging.WARNING:
+            return line
+        return line.replace(record.getMessage(), f"{record.levelname.lower()}: {record.getMessage()}", 1)
+
+
 def start_logging(arguments: argparse.Namespace) -> Console:
     """Send the package's log to stderr and return the console that shows it, so that bars and lines agree."""
     console = Console(stderr=True)
@@ -32,7 +43,7 @@ def start_logging(arguments: argparse.Namespace) -> Console:
         )
     else:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+        handler.setFormatter(_LineFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
     handler.set_name(_HANDLER_NAME)
     logger = logging.getLogger("my3dis")
     for old in [h for h in logger.handlers if h.get_name() == _HANDLER_NAME]:

@@ -48,7 +48,7 @@ class ConsoleDisplay:
 
     def say(self, heading: str, text: str) -> None:
         """Print one line of the overview, its heading in a column of its own."""
-        self._console.print(f"{heading:<9} {text}", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(f"{heading:<10} {text}", markup=False, highlight=False, soft_wrap=True)
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[Callable[[int, int], None]]:

@@ -33,6 +33,7 @@ STAGE_NAMES = ("candidates", "filter", "track", "lift", "evaluate", "report")
 """The steps in the order in which they run."""
 
 _ARCHIVE = ".my3dis"
+_NEW = "not made yet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +68,11 @@ class PlannedStage:
     def name(self) -> str:
         """The stage's name."""
         return self.stage.NAME
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the stage was never made before."""
+        return self.why == _NEW
 
 
 def load_stage(name: str) -> Stage:
@@ -189,7 +195,7 @@ def _planned(
 ) -> PlannedStage:
     plan = PlannedStage(stage=stage, fingerprint=fingerprint, reuse=False)
     if record is None:
-        return replace(plan, why="not made yet")
+        return replace(plan, why=_NEW)
     if record.digest != fingerprint.digest:
         changes = what_changed(record, fingerprint)
         return replace(plan, changes=changes, why="; ".join(changes) or "an earlier stage changed")

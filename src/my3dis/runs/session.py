@@ -24,6 +24,7 @@ from my3dis.stages.context import StageContext, StageOutcome, StageWarning
 __all__ = ["RunSession", "StageResult"]
 
 _LOG = logging.getLogger(__name__)
+_FACTS_IN_LOG = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +88,7 @@ class RunSession:
         )
         self._save(record)
         self.events.append("stage_started", stage=name, why=planned.why)
-        _LOG.info("%s started (%s)", name, planned.why)
+        _LOG.info("%s started%s", name, "" if planned.is_first else f" again: {planned.why}")
         with self._recorded_failure(record):
             outcome, timing = self._measured(planned)
             self._finish(record, outcome, timing)
@@ -122,7 +123,7 @@ class RunSession:
         for reason, text, level in record.warnings if record else ():
             self.warnings.append(StageWarning(stage=planned.name, reason=reason, message=text, level=level))
         self.events.append("stage_reused", stage=planned.name, digest=planned.fingerprint.digest)
-        _LOG.info("%s reused: its settings and inputs are the same", planned.name)
+        _LOG.info("%s taken over", planned.name)
         self.results.append(StageResult(name=planned.name, status="reused", message=message))
 
     def _measured(self, planned: PlannedStage) -> tuple[StageOutcome, StageTiming]:
@@ -258,9 +259,15 @@ def _sizes(planned: PlannedStage, inputs: RunInputs) -> tuple[tuple[str, int], .
 
 
 def _figures(outcome: StageOutcome, timing: StageTiming) -> str:
-    parts = [f"{outcome.masks_in:,} in, {outcome.masks_out:,} out"]
-    parts += [
-        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in outcome.facts
+    """Return the line's figures: what went in and out, the first few facts that say something, memory."""
+    flow = (
+        f"{outcome.masks_in:,} in, {outcome.masks_out:,} out"
+        if outcome.masks_in
+        else f"{outcome.masks_out:,} out"
+    )
+    facts = [(name.replace("_", " "), value) for name, value in outcome.facts if value not in (0, "")]
+    shown = [
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in facts[:_FACTS_IN_LOG]
     ]
-    return ", ".join([*parts, f"peak memory {timing.peak_rss_mb:,.0f} MB"])
+    return ", ".join([flow, *shown, f"peak memory {timing.peak_rss_mb:,.0f} MB"])

@@ -110,6 +110,8 @@ def introduce(inputs: RunInputs, plan: Sequence[PlannedStage], display: Display)
     )
     for sentence in overview.found:
         display.say("Found", sentence)
+    if overview.ground_truth is not None:
+        display.say("Found", f"ground truth in {overview.ground_truth.name}/, read for scores only")
     for sentence in overview.missing:
         display.say("Missing", sentence)
     for name, reason in predicted_skips(overview, config):
@@ -125,7 +127,10 @@ def introduce(inputs: RunInputs, plan: Sequence[PlannedStage], display: Display)
     display.say("Output", str(inputs.layout.root))
     for change in dict.fromkeys(change for planned in plan for change in planned.changes):
         display.say("Changed", change)
-    display.say("Stages", ", ".join(p.name if not p.reuse else f"{p.name} (there already)" for p in plan))
+    made, there = ([p.name for p in plan if p.reuse is reuse] for reuse in (False, True))
+    display.say("Stages", ", ".join(made) or "none to be made")
+    if there:
+        display.say("Taken over", f"{', '.join(there)}: same settings and inputs as before")
 
 
 def earlier_manifest(layout: RunLayout) -> Manifest | None:
