@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +21,8 @@ from my3dis.errors import ArchiveError, DataError
 from my3dis.types import NO_ID, MaskSet, TrackSet
 
 __all__ = ["ArchiveReader", "DroppedMask", "open_archive", "read_stage_digest"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +91,23 @@ class ArchiveReader:
         return self._meta("finished") == "1"
 
     def frames(self) -> list[int]:
-        """Return the indices of all frames that were appended, ascending, those without masks included."""
-        return [self._int(row[0]) for row in self._rows("SELECT frame FROM frames ORDER BY frame")]
+        """Return the indices of all frames that were appended, ascending, those without masks included.
+
+        Raises:
+            ArchiveError: if the list of frames is damaged.
+        """
+        return [frame for frame, _ in self._heads()]
+
+    def _heads(self) -> list[tuple[int, int]]:
+        """Return (frame, number of masks) of every frame, checked against all checksums."""
+        with self._snapshot():
+            rows = self._rows("SELECT frame, height, width, n, crc32 FROM frames ORDER BY frame")
+            listed = self._meta("frames")
+        if listed != str(len(rows)):
+            raise ArchiveError(f"expected {listed} frames in {self.path}, found {len(rows)}: it is damaged")
+        for row in rows:
+            self._check_head(*row)
+        return [(row[0], row[3]) for row in rows]
 
     def levels(self) -> list[int]:
         """Return the levels that have masks, coarse to fine."""
@@ -96,7 +115,7 @@ class ArchiveReader:
 
     def count(self) -> int:
         """Return the number of masks."""
-        return self._int(self._rows("SELECT coalesce(sum(n), 0) FROM frames")[0][0])
+        return sum(n for _, n in self._heads())
 
     def count_by_level(self) -> tuple[tuple[int, int], ...]:
         """Return (level, number of masks) for every level that has masks, coarse to fine."""
@@ -117,11 +136,18 @@ class ArchiveReader:
             raise ArchiveError(
                 f"expected one of {self._describe_frames()} of {self.path}, found frame {frame}"
             )
-        height, width, n, crc = rows[0]
-        size = check_size(height, width)
-        if crc != frame_crc(int(frame), *size, self._int(n)):
-            raise ArchiveError(f"frame {frame} of {self.path}: the row of the table frames is damaged")
-        return size, n
+        return self._check_head(int(frame), *rows[0])
+
+    def _check_head(
+        self, frame: int, height: object, width: object, n: object, crc: object
+    ) -> tuple[tuple[int, int], int]:
+        try:
+            size, count = check_size(height, width), self._int(n)
+            if crc == frame_crc(frame, *size, count):
+                return size, count
+        except (ArchiveError, OverflowError, struct.error) as error:
+            logger.debug("frame %s of %s: %s", frame, self.path, error)
+        raise ArchiveError(f"frame {frame} of {self.path}: its row in the table frames is damaged")
 
     def _describe_frames(self) -> str:
         low, high, n = self._rows("SELECT min(frame), max(frame), count(*) FROM frames")[0]
@@ -145,22 +171,20 @@ class ArchiveReader:
             ArchiveError: if the frame was never appended, the archive has no such level, or a row is
                 damaged.
         """
+        i = int(i)
         with self._snapshot():
             size, n = self._frame_head(i)
-            if level is not None:
-                self._require_level(level)
-            where, values = ("", ()) if level is None else (" AND level = ?", (int(level),))
-            sql = f"{SELECT_MASK} WHERE frame = ?{where} ORDER BY level, mask_id"
-            rows = self._rows(sql, (int(i), *values))
             if level is None:
-                found = len(rows)
+                rows = self._rows(f"{SELECT_MASK} WHERE frame = ? ORDER BY level, mask_id", (i,))
             else:
-                found = self._rows("SELECT count(*) FROM masks WHERE frame = ?", (int(i),))[0][0]
-        if found != n:
+                n = self._count_at(i, int(level))
+                sql = f"{SELECT_MASK} WHERE frame = ? AND level = ? ORDER BY mask_id"
+                rows = self._rows(sql, (i, int(level)))
+        if len(rows) != n:
             raise ArchiveError(
-                f"expected {n} masks in frame {i} of {self.path}, found {found}: it is damaged"
+                f"expected {n} masks in frame {i} of {self.path}, found {len(rows)}: it is damaged"
             )
-        return self._mask_set(int(i), size, rows)
+        return self._mask_set(i, size, rows)
 
     def _mask_set(self, frame: int, size: tuple[int, int], rows: list[tuple[Any, ...]]) -> MaskSet:
         try:
@@ -168,10 +192,14 @@ class ArchiveReader:
         except ArchiveError as error:
             raise ArchiveError(f"{self.path}: {error}") from error
 
-    def _require_level(self, level: int) -> None:
+    def _count_at(self, frame: int, level: int) -> int:
+        rows = self._rows("SELECT n FROM frame_index WHERE frame = ? AND level = ?", (frame, level))
+        if rows:
+            return self._int(rows[0][0])
         levels = self.levels()
         if level not in levels:
             raise ArchiveError(f"expected one of the levels {levels} of {self.path}, found level {level}")
+        return 0
 
     def iter_frames(self, level: int | None = None) -> Iterator[MaskSet]:
         """Yield the masks of every frame, ascending, one frame in memory at a time.

@@ -153,6 +153,9 @@ class _Check:
         ):
             self.frames += 1
             yield from self._guarded(self._frame(db, (frame, height, width, n), crc), frame)
+        (listed,) = db.execute("SELECT value FROM meta WHERE key = 'frames'").fetchone() or (None,)
+        if listed != str(self.frames):
+            yield Problem(f"expected {listed} frames as the table meta says, found {self.frames}")
 
     def _frame(self, db: sqlite3.Connection, head: tuple[Any, ...], crc: int) -> _Found:
         frame, height, width, n = head

@@ -76,6 +76,7 @@ class StreamingSegmentWriter:
                 db.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
                 for statement in DDL:
                     db.execute(statement)
+                db.execute("INSERT INTO meta (key, value) VALUES ('frames', '0')")
         check_identity(db, self.path)
         check_tables(db, self.path)
         stored = dict(db.execute("SELECT key, value FROM meta"))
@@ -153,6 +154,8 @@ class StreamingSegmentWriter:
                     f"expected masks of {before[1]}x{before[0]} for frame {frame} as appended before, "
                     f"found {size[1]}x{size[0]}"
                 )
+            if before is None:
+                db.execute("UPDATE meta SET value = value + 1 WHERE key = 'frames'")
             n = len(frame_payload) + (before[2] if before else 0)
             db.execute(
                 "INSERT OR REPLACE INTO frames (frame, height, width, n, crc32) VALUES (?, ?, ?, ?, ?)",
