@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from my3dis.errors import DataError
-from my3dis.lifting.vote import VoteAccumulator, VoteOptions, Votes, visible_points
+from my3dis.lifting.visibility import ViewOptions, visible_points
+from my3dis.lifting.vote import VoteAccumulator, VoteOptions, Votes
 from my3dis.masks.codec import DECODED
 from my3dis.types import Camera, MaskSet
 from tests.lifting.panels import CAMERA, Panel, points_of, tracked, view
@@ -18,14 +19,16 @@ BOX = Panel((-0.3, 0.3), (-0.3, 0.3), 1.5, thing=1)
 WORLD = [WALL, BOX]
 
 
-def votes_of(positions: list[float], things_seen: bool = True, **options: float) -> Votes:
+def votes_of(
+    positions: list[float], things_seen: bool = True, view_options: ViewOptions | None = None, **options: int
+) -> Votes:
     xyz, _, _ = points_of(WORLD)
     accumulator = VoteAccumulator(
         xyz,
         None,
         np.array([1], np.int32),
         view_count=len(positions),
-        options=VoteOptions(**options),  # type: ignore[arg-type]
+        options=VoteOptions(view=view_options or ViewOptions(), **options),
     )
     for index, x in enumerate(positions):
         frame, things, _ = view(WORLD, index, x)
@@ -38,7 +41,7 @@ def test_hidden_points_are_not_seen() -> None:
     """The wall behind the box is invisible from the front: its shadow is twice as large as the box."""
     xyz, things, _ = points_of(WORLD)
     frame, _, _ = view(WORLD, 0)
-    seen = visible_points(frame, xyz, None, mask_size=(80, 100), options=VoteOptions())
+    seen = visible_points(frame, xyz, None, mask_size=(80, 100), options=ViewOptions())
     visible = np.zeros(len(xyz), np.bool_)
     visible[seen.point] = True
     shadow = (things == 0) & (np.abs(xyz[:, 0]) < 0.58) & (np.abs(xyz[:, 1]) < 0.58)
@@ -71,7 +74,7 @@ def test_views_without_masks_count_as_views() -> None:
 def test_pixels_at_depth_jumps_weigh_less() -> None:
     """The rim of the box weighs as little as the option says; its middle weighs fully."""
     xyz, things, _ = points_of(WORLD)
-    votes = votes_of([0.0], edge_radius_px=1, edge_weight=0.25)
+    votes = votes_of([0.0], view_options=ViewOptions(edge_radius_px=1, edge_weight=0.25))
     middle = (things == 1) & (np.abs(xyz[:, :2]).max(axis=1) < 0.2)
     rim = (things == 1) & (np.abs(xyz[:, :2]).max(axis=1) > 0.295 - 0.01)
     np.testing.assert_allclose(votes.point_weight[middle], votes.point_weight[middle].max(), rtol=1e-3)
@@ -85,7 +88,7 @@ def test_surfaces_seen_edge_on_weigh_less() -> None:
     """A normal at a right angle to the view leaves the least weight, one towards the camera leaves all."""
     xyz = np.array([[0, 0, 3.0], [0.9, 0, 3.0]], np.float32)
     frame, _, _ = view([WALL], 0)
-    options = VoteOptions(grazing_weight=0.3)
+    options = ViewOptions(grazing_weight=0.3)
     facing = np.array([[0, 0, -1], [0, 1, 0]], np.float32)
     seen = visible_points(frame, xyz, facing, mask_size=(80, 100), options=options)
     plain = visible_points(frame, xyz, None, mask_size=(80, 100), options=options)
@@ -99,7 +102,7 @@ def test_a_view_measures_its_own_noise() -> None:
     sheet = Panel((-0.5, 0.5), (-0.5, 0.5), 2.97, thing=1)
     xyz, things, _ = points_of([WALL, sheet])
     frame, _, _ = view([WALL, sheet], 0)
-    seen = visible_points(frame, xyz, None, mask_size=(80, 100), options=VoteOptions(depth_tolerance_m=0.05))
+    seen = visible_points(frame, xyz, None, mask_size=(80, 100), options=ViewOptions(depth_tolerance_m=0.05))
     hidden = (things == 0) & (np.abs(xyz[:, :2]).max(axis=1) < 0.45)
     assert hidden.sum() > 100
     assert not np.isin(np.flatnonzero(hidden), seen.point).any()

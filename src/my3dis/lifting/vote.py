@@ -1,68 +1,33 @@
-"""Votes of tracked masks on points, frame by frame, in memory that does not grow with frames.
-
-A view may vote on a point when the depth image confirms that the point is seen. How much the vote
-weighs depends on how well depth agrees, whether a depth discontinuity is near (there a pixel may
-belong to either side) and how frontal the surface is seen.
-"""
+"""Votes of tracked masks on points, frame by frame, in memory that does not grow with frames."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from my3dis.errors import DataError
-from my3dis.geometry.camera import nearest_pixels, project
-from my3dis.geometry.depth import depth_tolerance, discontinuity_mask, fill_small_holes, grow_mask
-from my3dis.geometry.transforms import invert_rigid, transform_points
+from my3dis.lifting.visibility import ViewOptions, VisiblePoints, visible_points
 from my3dis.masks.codec import decode_crop
-from my3dis.types import NO_ID, Camera, Frame, MaskSet
+from my3dis.types import NO_ID, Frame, MaskSet
 
-__all__ = ["VisiblePoints", "VoteAccumulator", "VoteOptions", "Votes", "popcount_rows", "visible_points"]
+__all__ = ["VoteAccumulator", "VoteOptions", "Votes", "popcount_rows"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VoteOptions:
-    """How a view votes.
+    """How votes are collected.
 
     Attributes:
-        depth_tolerance_m: depth agreement for a point to be visible, metres at 2 m.
-        edge_radius_px: how far a depth discontinuity makes pixels doubtful; about the registration error.
-        edge_weight: weight of a doubtful pixel.
-        grazing_weight: weight of a surface seen edge-on; frontal surfaces weigh 1.
-        spreads: differences beyond so many standard deviations of the view's own are occlusions.
-        least_spread: smallest standard deviation believed, in units of the tolerance.
-        least_agreement: weight of the worst agreement that still counts.
+        view: what a view may say about points.
         max_view_slots: views told apart when counting; more views share slots (neighbours in time).
         pending_votes: votes collected before they are merged.
     """
 
-    depth_tolerance_m: float = 0.05
-    edge_radius_px: int = 2
-    edge_weight: float = 0.2
-    grazing_weight: float = 0.2
-    spreads: float = 4.0
-    least_spread: float = 0.05
-    least_agreement: float = 0.01
+    view: ViewOptions = field(default_factory=ViewOptions)
     max_view_slots: int = 1024
     pending_votes: int = 1_000_000
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class VisiblePoints:
-    """Points that one view sees, in ascending order of image row.
-
-    Attributes:
-        point: (V,) int64 indices into the cloud.
-        x, y: (V,) int64 pixel of the mask image.
-        weight: (V,) float32 in (0, 1], how much the view may say about the point.
-    """
-
-    point: NDArray[np.int64]
-    x: NDArray[np.int64]
-    y: NDArray[np.int64]
-    weight: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -102,108 +67,6 @@ def popcount_rows(bits: NDArray[np.uint8]) -> NDArray[np.int64]:
     return counts
 
 
-def visible_points(
-    frame: Frame,
-    xyz_m: NDArray[np.float32],
-    normal: NDArray[np.float32] | None,
-    *,
-    mask_size: tuple[int, int],
-    options: VoteOptions,
-) -> VisiblePoints:
-    """Find the points that a posed frame sees, by comparing their depth with the depth image.
-
-    Args:
-        frame: with depth, depth camera and pose.
-        xyz_m: (P, 3) points in the world frame.
-        normal: (P, 3) unit normals of either sign, 0 = unknown; or None.
-        mask_size: (H, W) of the masks that will vote.
-        options: how a view votes.
-
-    Raises:
-        DataError: if the frame lacks depth, depth camera or a rigid pose.
-    """
-    depth_m, camera, pose = frame.depth_m, frame.depth_camera, frame.world_from_camera
-    if depth_m is None or camera is None or pose is None:
-        raise DataError(
-            f"frame {frame.name!r}: expected depth, its intrinsics and a pose to vote on points, "
-            "found some missing; leave the frame out"
-        )
-    points_camera = transform_points(invert_rigid(pose), xyz_m)
-    uv_px, z_m = project(points_camera, camera)
-    pixel, inside = nearest_pixels(uv_px, depth_m.shape)
-    filled = fill_small_holes(depth_m)
-    candidate = np.flatnonzero(inside)
-    reading, z_m = filled.ravel()[pixel[candidate]], z_m[candidate]
-    off = (reading - z_m) / depth_tolerance(z_m, options.depth_tolerance_m)
-    off[reading <= 0] = np.inf
-    agrees, weight = _agreement(off, options)
-    seen = candidate[agrees]
-    doubtful = grow_mask(discontinuity_mask(filled), options.edge_radius_px)
-    weight[doubtful.ravel()[pixel[seen]]] *= np.float32(options.edge_weight)
-    if normal is not None:
-        weight *= _frontality(points_camera[seen], normal[seen], pose, options.grazing_weight)
-    return _on_masks(frame, points_camera, seen, weight.astype(np.float32), mask_size)
-
-
-def _agreement(
-    off: NDArray[np.float32], options: VoteOptions
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return which points a view sees and how much each agrees, from depth differences in tolerances.
-
-    The view's own bias and spread (depth noise and pose error together) are measured on the points
-    within the tolerance, so that a surface hidden close behind another is told apart as well as this
-    view allows: its difference is an outlier.
-    """
-    within = np.flatnonzero(np.abs(off) < 1.0)
-    if not len(within):
-        return within, np.zeros(0, np.float32)
-    near = off[within]
-    bias = np.median(near)
-    spread = 1.4826 * np.median(np.abs(near - bias))
-    normalised = (near - bias) / np.clip(spread, options.least_spread, 0.5)
-    kept = np.abs(normalised) < options.spreads
-    weight = np.exp(-0.5 * normalised[kept] ** 2)
-    return within[kept], np.maximum(weight, np.float32(options.least_agreement)).astype(np.float32)
-
-
-def _frontality(
-    points_camera_m: NDArray[np.float32],
-    normal_world: NDArray[np.float32],
-    world_from_camera: NDArray[np.float64],
-    grazing_weight: float,
-) -> NDArray[np.float32]:
-    normal = normal_world @ world_from_camera[:3, :3].astype(np.float32)
-    distance = np.sqrt(np.einsum("ij,ij->i", points_camera_m, points_camera_m))
-    # The sign of normals cannot be trusted in scanned meshes, so only the angle counts.
-    cosine = np.abs(np.einsum("ij,ij->i", normal, points_camera_m)) / np.maximum(distance, 1e-6)
-    cosine[~normal.any(axis=1)] = 1.0
-    frontality: NDArray[np.float32] = np.clip(cosine, np.float32(grazing_weight), np.float32(1.0))
-    return frontality
-
-
-def _on_masks(
-    frame: Frame,
-    points_camera_m: NDArray[np.float32],
-    seen: NDArray[np.int64],
-    weight: NDArray[np.float32],
-    mask_size: tuple[int, int],
-) -> VisiblePoints:
-    camera = _mask_camera(frame, mask_size)
-    uv_px, _ = project(points_camera_m[seen], camera)
-    pixel, inside = nearest_pixels(uv_px, mask_size)
-    pixel, seen, weight = pixel[inside], seen[inside], weight[inside]
-    order = np.argsort(pixel, kind="stable")
-    pixel = pixel[order]
-    return VisiblePoints(seen[order], pixel % mask_size[1], pixel // mask_size[1], weight[order])
-
-
-def _mask_camera(frame: Frame, mask_size: tuple[int, int]) -> Camera:
-    camera = frame.color_camera or frame.depth_camera
-    assert camera is not None
-    height, width = mask_size
-    return camera if (camera.height, camera.width) == mask_size else camera.scaled_to(width, height)
-
-
 class VoteAccumulator:
     """Collects votes view by view; masks are decoded one at a time, cropped to their boxes.
 
@@ -212,7 +75,7 @@ class VoteAccumulator:
         normal: (P, 3) float32 unit normals of either sign, or None.
         track_id: (K,) int32 ascending ids that may vote; masks of other tracks are refused.
         view_count: number of views that will be added.
-        options: how a view votes.
+        options: how votes are collected.
     """
 
     def __init__(
@@ -253,7 +116,7 @@ class VoteAccumulator:
         if self._views >= self._view_count:
             raise DataError(f"expected {self._view_count} views as announced, found more")
         seen = visible_points(
-            frame, self._xyz_m, self._normal, mask_size=masks.image_size, options=self._options
+            frame, self._xyz_m, self._normal, mask_size=masks.image_size, options=self._options.view
         )
         slot = self._views * self._slots // self._view_count
         byte, bit = slot // 8, np.uint8(1 << (slot % 8))

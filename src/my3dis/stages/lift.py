@@ -21,6 +21,7 @@ from my3dis.geometry.transforms import is_rigid
 from my3dis.lifting.consensus import ConsensusOptions
 from my3dis.lifting.hierarchy import HierarchyOptions
 from my3dis.lifting.lift import Lifted, LiftOptions, lift_instances, surface_of
+from my3dis.lifting.visibility import ViewOptions
 from my3dis.lifting.vote import VoteAccumulator, VoteOptions, Votes
 from my3dis.runs.files import atomic_write_bytes
 from my3dis.runs.instances import save_instances
@@ -85,7 +86,7 @@ def run(context: StageContext) -> StageOutcome:
             surface.normal,
             tracks.track_id,
             view_count=len(frames),
-            options=VoteOptions(depth_tolerance_m=settings.depth_tolerance_m),
+            options=VoteOptions(view=ViewOptions(depth_tolerance_m=settings.depth_tolerance_m)),
         )
         usage = _vote(context, archive, accumulator, frames, second_pass=fused)
         masks_in = archive.count()
