@@ -6,7 +6,6 @@ A view is drawn once into a buffer of point indices; colouring it for another le
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -187,11 +186,12 @@ def paint(
     rgba = np.zeros((*seen.point.shape, 4), np.float32)
     rgba[hit, :3] = colors[seen.point[hit]] * light[hit][:, None]
     rgba[hit, 3] = 255.0
-    k = oversampling
-    if k > 1:
-        height, width = seen.point.shape[0] // k, seen.point.shape[1] // k
-        blocks: NDArray[Any] = rgba[: height * k, : width * k].reshape(height, k, width, k, 4)
-        rgba = blocks.mean(axis=(1, 3))
+    if oversampling > 1:
+        import cv2
+
+        height, width = (side // oversampling for side in seen.point.shape)
+        whole = np.ascontiguousarray(rgba[: height * oversampling, : width * oversampling])
+        rgba = np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), np.float32)
     # Colours were summed over covered pixels only: divide by the share that was covered.
     covered = np.maximum(rgba[:, :, 3:] / 255.0, 1e-6)
     rgba[:, :, :3] = np.where(rgba[:, :, 3:] > 0, rgba[:, :, :3] / covered, 0.0)

@@ -51,10 +51,15 @@ def instance_table(instances: InstanceSet, colors: Mapping[int, Color], most: in
 
 
 def drop_table(dropped: Iterable[tuple[int, str]], kept: int) -> Drops:
-    """Count dropped masks, given as (level, reason), by reason and level, most frequent first."""
+    """Count dropped masks, given as (level, reason), by reason and level, most frequent first.
+
+    Reasons are codes such as ``min_area``; they are shown as words.
+    """
     counts = Counter(dropped)
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    rows = tuple(DropRow(level=level, reason=reason, count=n) for (level, reason), n in ordered)
+    rows = tuple(
+        DropRow(level=level, reason=reason.replace("_", " "), count=n) for (level, reason), n in ordered
+    )
     return Drops(rows=rows, kept=kept)
 
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 import my3dis
 from my3dis.archive import open_archive
 from my3dis.config import Config
@@ -15,19 +12,17 @@ from my3dis.reporting.comparison import draw_comparison
 from my3dis.reporting.model import (
     Comparison,
     ComparisonRow,
-    Figure,
     InstanceTable,
     Report,
     RoomSection,
     ScoreTable,
     WarningRow,
 )
-from my3dis.reporting.page import format_megabytes, format_seconds, render_page, render_text
+from my3dis.reporting.page import render_page, render_text
 from my3dis.reporting.pictures import encode_jpeg
 from my3dis.reporting.rooms import draw_room
 from my3dis.reporting.sampling import comparison_frames, nearest_available
 from my3dis.reporting.tables import (
-    count_figure,
     flat_settings,
     instance_table,
     merged_warnings,
@@ -37,6 +32,7 @@ from my3dis.runs.files import atomic_write_bytes, atomic_write_text, make_folder
 from my3dis.runs.scores import Scores, load_scores
 from my3dis.stages.context import StageContext, StageOutcome, StageWarning
 from my3dis.stages.report_facts import RunFacts, read_facts
+from my3dis.stages.report_head import key_figures, summary_of
 from my3dis.stages.report_material import (
     DrawnMasks,
     Tracked,
@@ -48,7 +44,7 @@ from my3dis.stages.report_material import (
     poses_of,
     timeline_of,
 )
-from my3dis.stages.report_scores import score_figures, score_table
+from my3dis.stages.report_scores import score_table
 from my3dis.types import InstanceSet, MaskSet
 
 __all__ = ["CONFIG_FIELDS", "INPUTS", "NAME", "OUTPUTS", "run"]
@@ -197,9 +193,9 @@ def _assemble(
         scene=overview.scene,
         run_name=context.config.experiment.name,
         dataset=overview.dataset,
-        summary=_summary(context),
+        summary=summary_of(context, facts),
         found=(*overview.found, *overview.missing),
-        figures=_figures(context, facts, (tracked, drawn), (instances, scores)),
+        figures=key_figures(context, facts, (tracked, drawn), (instances, scores)),
         warnings=merged_warnings((*facts.warnings, *own_warnings)),
         comparison=comparison,
         timeline=timeline_of(context, facts, tracked),
@@ -243,61 +239,3 @@ def _in_3d(context: StageContext, instances: InstanceSet | str) -> tuple[RoomSec
 
 def _room_width(context: StageContext) -> int:
     return min(640, context.config.stages.report.max_width)
-
-
-def _summary(context: StageContext) -> str:
-    overview, config = context.reader.overview, context.config
-    height, width = overview.image_size
-    levels = ", ".join(str(level) for level in config.experiment.levels)
-    return (
-        f"{overview.dataset} scan, {len(context.frames):,} of {overview.frame_count:,} frames at "
-        f"{width} × {height}. Candidates by {config.stages.ssam.proposer} at levels {levels}; "
-        f"tracked by {config.stages.tracker.propagator}."
-    )
-
-
-def _figures(
-    context: StageContext,
-    facts: RunFacts,
-    material: tuple[Tracked | None, DrawnMasks | str],
-    results: tuple[InstanceSet | str, Scores | str],
-) -> tuple[Figure, ...]:
-    tracked, drawn = material
-    instances, scores = results
-    first_last = f"positions {context.frames[0]} to {context.frames[-1]}" if context.frames else ""
-    figures = [
-        Figure(
-            label="Frames",
-            value=f"{len(context.frames):,}",
-            notes=(f"of {context.reader.overview.frame_count:,}", first_last),
-        )
-    ]
-    if isinstance(drawn, DrawnMasks):
-        figures.append(count_figure("Tracked masks" if not drawn.note else "Masks", drawn.by_level))
-    if tracked is not None:
-        figures.append(count_figure("Tracks", _by_level(tracked.tracks.level)))
-    if not isinstance(instances, str):
-        figures.append(count_figure("3D instances", _by_level(instances.level)))
-    if not isinstance(scores, str):
-        figures += score_figures(scores)
-    if facts.timings and context.config.stages.report.record_timings:
-        before = [timing for timing in facts.timings if timing.name != NAME]
-        most = max(before, key=lambda timing: timing.peak_rss_mb, default=None)
-        seconds = sum(timing.seconds for timing in before)
-        figures.append(
-            Figure(label="Time", value=format_seconds(seconds), notes=("all stages before this report",))
-        )
-        if most is not None:
-            figures.append(
-                Figure(
-                    label="Peak memory",
-                    value=format_megabytes(most.peak_rss_mb),
-                    notes=(f"stage {most.name}",),
-                )
-            )
-    return tuple(figures)
-
-
-def _by_level(levels: NDArray[np.int16]) -> tuple[tuple[int, int], ...]:
-    found, counts = np.unique(levels, return_counts=True)
-    return tuple(zip(found.tolist(), counts.tolist(), strict=True))

@@ -27,7 +27,8 @@ _SWITCHES = {
     "evaluate": "stages.evaluate.enabled",
 }
 _BACK_END_ROLES = {"candidates": "proposer", "track": "tracker"}
-_TEXT_FACT_LIMIT = 80
+_CHOICES = {"track": "propagator"}
+_LONGEST_TEXT = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,19 @@ class RunFacts:
             return f"The file {file.name} is not in the run's folder; run the stage {stage}."
         return f"The stage {stage} did not finish (it is {record.status})."
 
+    def back_end(self, stage: str) -> str:
+        """Return what did a stage's work; where it was chosen by itself, what was chosen."""
+        plugins = dict(self.manifest.plugins) if self.manifest else {}
+        named = plugins.get(_BACK_END_ROLES.get(stage, ""), "")
+        timing = self.timing(stage)
+        chosen = dict(timing.facts).get(_CHOICES.get(stage, "")) if timing is not None else None
+        if not isinstance(chosen, str):
+            return named
+        automatic = named.startswith("auto")
+        listed = named.partition(": ")[2] if automatic else named
+        version = next((part for part in listed.split(", ") if part.partition(" ")[0] == chosen), chosen)
+        return f"{version} (chosen by auto)" if automatic else version
+
     def stage_table(self) -> StageTable:
         """Return a row for every stage before the report."""
         rows = tuple(self._row(name) for name in _STAGES)
@@ -86,14 +100,13 @@ class RunFacts:
         status = str(record.status) if record else ("done" if timing else "not run")
         if status == "done" and name in self.reused:
             status = "reused"
-        plugins = dict(self.manifest.plugins) if self.manifest else {}
         note = record.message if record and record.message else ""
         if not note and timing is not None:
-            note = " · ".join(_fact(key, value) for key, value in timing.facts if _is_short(value))
+            note = " · ".join(_fact(key, value) for key, value in timing.facts if _is_news(name, key, value))
         return StageRow(
             name=name,
             status=status,
-            back_end=plugins.get(_BACK_END_ROLES.get(name, ""), ""),
+            back_end=self.back_end(name),
             seconds=timing.seconds if timing else None,
             peak_rss_mb=timing.peak_rss_mb if timing else None,
             peak_gpu_mb=timing.peak_gpu_mb if timing else (),
@@ -176,8 +189,11 @@ def _sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
-def _is_short(value: object) -> bool:
-    return not isinstance(value, str) or len(value) <= _TEXT_FACT_LIMIT
+def _is_news(stage: str, key: str, value: float | str) -> bool:
+    """Return whether a figure is worth a remark: not nothing, not long, and in no other table already."""
+    if stage == "evaluate" or key == _CHOICES.get(stage) or "level_" in key:
+        return False
+    return len(value) <= _LONGEST_TEXT if isinstance(value, str) else value != 0
 
 
 def _fact(key: str, value: float | str) -> str:
