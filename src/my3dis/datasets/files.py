@@ -58,7 +58,7 @@ def list_files(folder: Path, suffixes: Sequence[str]) -> tuple[Path, ...]:
         entries = [p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith(".")]
     except OSError as error:
         raise DataError(
-            f"{folder}: expected a folder that can be listed, found {_reason(error)}; check its path and rights"
+            f"{folder}: expected a readable folder, found {_reason(error)}; check its path and rights"
         ) from error
     return tuple(sorted(entries, key=lambda p: natural_key(p.name)))
 
@@ -204,7 +204,7 @@ def fingerprint_of(files: Iterable[Path], root: Path, version: str) -> str:
 
 
 def _is_rigid(poses: NDArray[np.float64]) -> NDArray[np.bool_]:
-    finite: NDArray[np.bool_] = np.isfinite(poses).all(axis=(1, 2))
+    finite = np.asarray(np.isfinite(poses).all(axis=(1, 2)))
     safe = np.where(finite[:, None, None], poses, np.eye(4))
     rotation = safe[:, :3, :3]
     with np.errstate(over="ignore", invalid="ignore"):  # a finite 1e300 in a broken file overflows
