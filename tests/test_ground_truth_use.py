@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "my3dis"
@@ -81,3 +84,79 @@ def test_the_built_in_scan_reads_no_ground_truth() -> None:
     for path in (PACKAGE / "datasets").rglob("*.py"):
         if path.name != "ground_truth.py":
             assert not names_used(path) & LOADERS
+
+
+_AUDITED_RUN = """
+import sys
+touched = []
+
+def hook(event, values):
+    if event == "open" and "/gt/" in str(values[0]):
+        touched.append(str(values[0]))
+
+sys.addaudithook(hook)
+from my3dis.cli.main import main
+code = main(sys.argv[1:])
+print("touched:", touched)
+sys.exit(code)
+"""
+
+
+def write_scan(root: Path) -> Path:
+    """Write three frames of a wall with coloured squares, its mesh, and ground truth that is garbage."""
+    import cv2
+    import trimesh
+
+    height, width, focal, wall_m = 96, 128, 100.0, 2.0
+    for name in ("color", "depth", "pose", "intrinsic", "gt/instance", "gt/part"):
+        (root / name).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    canvas = np.full((height, 2 * width, 3), 200, np.uint8)
+    for n, x in enumerate(range(10, 2 * width - 30, 45)):
+        canvas[20 + 8 * (n % 3) : 70, x : x + 28] = rng.integers(0, 160, 3)
+    intrinsic = np.eye(4)
+    intrinsic[0, 0] = intrinsic[1, 1] = focal
+    intrinsic[0, 2], intrinsic[1, 2] = (width - 1) / 2, (height - 1) / 2
+    for name in ("color", "depth"):
+        np.savetxt(root / "intrinsic" / f"intrinsic_{name}.txt", intrinsic)
+    for i in range(3):
+        shift_px = 4 * i
+        cv2.imwrite(str(root / "color" / f"{i:04d}.png"), canvas[:, shift_px : shift_px + width])
+        depth_mm = np.full((height, width), int(1000 * wall_m), np.uint16)
+        cv2.imwrite(str(root / "depth" / f"{i:04d}.png"), depth_mm)
+        pose = np.eye(4)
+        pose[0, 3] = shift_px * wall_m / focal
+        np.savetxt(root / "pose" / f"{i:04d}.txt", pose)
+        for kind in ("instance", "part"):
+            (root / "gt" / kind / f"{i:04d}.png").write_text("garbage")
+    for name in ("gt_instances.txt", "gt_parts.txt", "gt_structural.txt", "hierarchy.json"):
+        (root / "gt" / name).write_text("garbage")
+    x, y = np.meshgrid(np.linspace(-1.2, 1.4, 80), np.linspace(-0.9, 0.9, 60))
+    points = np.stack([x.ravel(), y.ravel(), np.full(x.size, wall_m)], axis=1)
+    at = np.arange(x.size).reshape(x.shape)
+    corners = at[:-1, :-1].ravel(), at[:-1, 1:].ravel(), at[1:, :-1].ravel(), at[1:, 1:].ravel()
+    faces = np.concatenate([np.stack(corners[:3], axis=1), np.stack(corners[:0:-1], axis=1)])
+    trimesh.Trimesh(points, faces, process=False).export(root / f"{root.name}_vh_clean_2.ply")
+    return root
+
+
+def test_a_run_without_evaluation_touches_no_ground_truth(tmp_path: Path) -> None:
+    """Candidates, filter, track, lift and report open nothing in gt/, whose content here is garbage.
+
+    Listing names is allowed: the manifest notes when the evaluator's inputs change.
+    """
+    scan = write_scan(tmp_path / "scene")
+    options = ["--output", str(tmp_path / "out"), "--quiet", "--set", "stages.evaluate.enabled=false"]
+    done = subprocess.run(
+        [sys.executable, "-c", _AUDITED_RUN, "run", "--scan", str(scan), *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "touched: []" in done.stdout
+    run = tmp_path / "out" / "scene" / "default"
+    for name in ("candidates.my3dis", "masks.my3dis", "tracks.my3dis", "instances.npz", "report.html"):
+        assert (run / name).is_file(), name
+    assert not (run / "scores.json").exists()
