@@ -11,6 +11,7 @@ from my3dis.errors import DataError
 from my3dis.geometry.points import (
     VoxelFusion,
     median_spacing,
+    nearest_spacing,
     neighbour_edges,
     normals_from_neighbours,
     normals_from_triangles,
@@ -115,3 +116,23 @@ def test_too_few_neighbours_give_no_normal() -> None:
     """Two points define no plane."""
     xyz = np.array([[0, 0, 0], [1, 0, 0]], np.float32)
     assert not normals_from_neighbours(xyz, np.array([[0, 1]], np.int32)).any()
+
+
+def test_layers_of_noise_are_thinned() -> None:
+    """A layer hit once beside one hit four times goes; a surface hit once with nothing beside it stays."""
+    fusion = VoxelFusion(1.0)
+    wall, layer, alone = [[0.5, 0.5, 0.5]], [[1.5, 0.5, 0.5]], [[9.5, 0.5, 0.5]]
+    for _ in range(4):
+        fusion.add(np.array(wall, np.float32), grey(1))
+    fusion.add(np.array(layer + alone, np.float32), grey(2))
+    assert len(fusion.result().xyz_m) == 3
+    assert fusion.result(support=0.3).xyz_m.tolist() == wall + alone
+    assert len(VoxelFusion(1.0).result(support=0.3).xyz_m) == 0
+
+
+def test_spacing_of_a_grid() -> None:
+    """Points on a grid lie one step apart, however few are sampled; fewer than two have no spacing."""
+    y, x = np.mgrid[0:20, 0:20].reshape(2, -1).astype(np.float32)
+    xyz = np.stack([x, y, x * 0], axis=1) * np.float32(0.25)
+    assert nearest_spacing(xyz) == nearest_spacing(xyz, samples=7) == pytest.approx(0.25)
+    assert nearest_spacing(xyz[:1]) == 0.0

@@ -5,6 +5,7 @@ Points are (P, 3) float32 metres in the world frame.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ __all__ = [
     "FusedPoints",
     "VoxelFusion",
     "median_spacing",
+    "nearest_spacing",
     "neighbour_edges",
     "normals_from_neighbours",
     "normals_from_triangles",
@@ -84,9 +86,19 @@ class VoxelFusion:
             self.voxel_m *= 2
             self._merge_halved()
 
-    def result(self, *, min_frames: int = 1) -> FusedPoints:
-        """Return the mean points of the voxels that at least ``min_frames`` batches hit."""
-        kept = self._sums[self._sums[:, 7] >= min_frames]
+    def result(self, *, min_frames: int = 1, support: float = 0.0) -> FusedPoints:
+        """Return the mean points of well supported voxels.
+
+        Args:
+            min_frames: drop voxels that fewer batches hit.
+            support: drop voxels that were hit less often than this share of their best neighbour: depth
+                noise scatters a surface over several layers of voxels, of which the middle one is hit most.
+        """
+        frames = self._sums[:, 7]
+        chosen = frames >= min_frames
+        if support > 0 and len(frames):
+            chosen &= frames >= support * self._best_neighbour()
+        kept = self._sums[chosen]
         number = kept[:, 6:7]
         return FusedPoints(
             xyz_m=(kept[:, :3] / number).astype(np.float32),
@@ -94,6 +106,15 @@ class VoxelFusion:
             frames=kept[:, 7].astype(np.int32),
             voxel_m=self.voxel_m,
         )
+
+    def _best_neighbour(self) -> NDArray[np.float64]:
+        best = np.zeros(len(self._keys))
+        last = len(self._keys) - 1
+        for x, y, z in itertools.product((-1, 0, 1), repeat=3):
+            wanted = self._keys + (x + (y << _BITS) + (z << 2 * _BITS))
+            at = np.minimum(np.searchsorted(self._keys, wanted), last)
+            np.maximum(best, np.where(self._keys[at] == wanted, self._sums[at, 7], 0.0), out=best)
+        return best
 
     def _merge(self, keys: NDArray[np.int64], sums: NDArray[np.float64]) -> None:
         # Most voxels of a frame are known already: add those in place, and insert only the new ones.
@@ -180,6 +201,17 @@ def median_spacing(xyz_m: NDArray[np.float32], edges: NDArray[np.int32]) -> floa
         return 0.0
     gaps = xyz_m[edges[:, 0]] - xyz_m[edges[:, 1]]
     return float(np.median(np.sqrt(np.einsum("ij,ij->i", gaps, gaps))))
+
+
+def nearest_spacing(xyz_m: NDArray[np.float32], *, samples: int = 10_000) -> float:
+    """Return the median distance from points to their nearest neighbour in metres, 0 for fewer than two."""
+    from scipy.spatial import cKDTree
+
+    if len(xyz_m) < 2:
+        return 0.0
+    tree = cKDTree(xyz_m, balanced_tree=False, compact_nodes=False)
+    nearest = np.asarray(tree.query(xyz_m[:: -(-len(xyz_m) // samples)], k=2)[0])
+    return float(np.median(nearest[:, 1]))
 
 
 def normals_from_triangles(xyz_m: NDArray[np.float32], triangles: NDArray[np.int32]) -> NDArray[np.float32]:

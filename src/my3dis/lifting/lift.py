@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from my3dis.geometry.points import (
     median_spacing,
+    nearest_spacing,
     neighbour_edges,
     normals_from_neighbours,
     normals_from_triangles,
@@ -83,8 +84,7 @@ def surface_of(cloud: SceneCloud, *, neighbours: int = 8, reach: float = 2.5) ->
         if normal is None:
             normal = normals_from_triangles(cloud.xyz_m, cloud.triangles)
         return Surface(normal, edges, np.concatenate([edges, near]))
-    nearest = neighbour_edges(cloud.xyz_m, neighbours=1, radius_m=np.inf)
-    radius_m = reach * median_spacing(cloud.xyz_m, nearest)
+    radius_m = reach * nearest_spacing(cloud.xyz_m)
     near = neighbour_edges(cloud.xyz_m, neighbours=neighbours, radius_m=radius_m)
     normal = cloud.normal if cloud.normal is not None else normals_from_neighbours(cloud.xyz_m, near)
     return Surface(normal, near, near)

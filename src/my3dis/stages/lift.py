@@ -48,6 +48,9 @@ _PARTS_PER_OBJECT = 5
 _SEEN_TWICE_FROM = 8
 """With so many frames a fused point must be seen by two of them, which removes stray readings."""
 
+_SUPPORT = 0.34
+"""A fused point must be seen by this share of the frames that see its best supported neighbour."""
+
 
 @dataclass(slots=True)
 class _Usage:
@@ -141,7 +144,7 @@ def _fused_cloud(context: StageContext, frames: tuple[int, ...], settings: Lift)
     total = 2 * len(frames)  # the second pass votes
     for frame in _usable_frames(context, frames, usage, lambda done: context.progress(done, total)):
         fusion.add(*frame_points(frame, spacing_m=settings.voxel_m))
-    points = fusion.result(min_frames=2 if usage.used >= _SEEN_TWICE_FROM else 1)
+    points = fusion.result(min_frames=2 if usage.used >= _SEEN_TWICE_FROM else 1, support=_SUPPORT)
     if points.voxel_m > settings.voxel_m:
         message = (
             f"points were fused {points.voxel_m:.3f} m apart instead of {settings.voxel_m:.3f} m, because "
