@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import sys
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -12,9 +14,7 @@ from rich.logging import RichHandler
 from my3dis.monitoring.display import ConsoleDisplay, Display, SilentDisplay
 from my3dis.pipeline import RunResult
 
-__all__ = ["display_for", "print_result", "start_logging"]
-
-_HANDLER_NAME = "my3dis-cli"
+__all__ = ["display_for", "logging_to_stderr", "print_result"]
 
 
 class _LineFormatter(logging.Formatter):
@@ -28,14 +28,14 @@ class _LineFormatter(logging.Formatter):
         return line.replace(record.getMessage(), f"{record.levelname.lower()}: {record.getMessage()}", 1)
 
 
-def start_logging(arguments: argparse.Namespace) -> Console:
-    """Send the package's log to stderr and return the console that shows it, so that bars and lines agree."""
+@contextlib.contextmanager
+def logging_to_stderr(arguments: argparse.Namespace) -> Iterator[Console]:
+    """Send the package's log to stderr during the block.
+
+    Gives the console that shows it, so that bars and lines of the log do not write over each other.
+    """
     console = Console(stderr=True)
-    level = logging.INFO
-    if getattr(arguments, "quiet", False):
-        level = logging.WARNING
-    elif getattr(arguments, "verbose", False):
-        level = logging.DEBUG
+    level = logging.WARNING if arguments.quiet else logging.DEBUG if arguments.verbose else logging.INFO
     handler: logging.Handler
     if console.is_terminal:
         handler = RichHandler(
@@ -44,14 +44,17 @@ def start_logging(arguments: argparse.Namespace) -> Console:
     else:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(_LineFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    handler.set_name(_HANDLER_NAME)
     logger = logging.getLogger("my3dis")
-    for old in [h for h in logger.handlers if h.get_name() == _HANDLER_NAME]:
-        logger.removeHandler(old)
+    before = (logger.level, logger.propagate)
     logger.addHandler(handler)
     logger.setLevel(level)
     logger.propagate = False
-    return console
+    try:
+        yield console
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
 
 
 def display_for(arguments: argparse.Namespace, console: Console) -> Display:

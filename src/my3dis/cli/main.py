@@ -81,9 +81,10 @@ def _call(arguments: Sequence[str] | None) -> int:
     if parsed.command is None:
         parser.print_help()
         return EXIT_OK
-    from my3dis.cli.console import start_logging
+    from my3dis.cli.console import logging_to_stderr
 
-    code: int = parsed.call(parsed, start_logging(parsed))
+    with logging_to_stderr(parsed) as console:
+        code: int = parsed.call(parsed, console)
     return code
 
 

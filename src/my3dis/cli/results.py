@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from my3dis.cli.parser import Commands, Parser, add_command
-from my3dis.errors import DataError
+from my3dis.errors import EXIT_OK, ArchiveError, DataError
+from my3dis.runs.layout import RunLayout
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,6 +33,30 @@ my3dis evaluate instances.npz --gt gt_instances.txt --json scores.json
     evaluate.add_argument("--json", metavar="FILE", type=Path, help="write all scores there too")
     evaluate.set_defaults(call=_evaluate)
 
+    inspect = add_command(
+        commands,
+        "inspect",
+        "say what is in a mask archive, or in all archives of a run",
+        "my3dis inspect runs/scan1/default/tracks.my3dis\nmy3dis inspect runs/scan1/default --json",
+    )
+    inspect.add_argument("path", metavar="PATH", type=Path, help="archive, or folder of a run")
+    inspect.add_argument(
+        "--json", action="store_true", help="everything, the index of frames too; an array for a folder"
+    )
+    inspect.set_defaults(call=_inspect)
+
+    verify = add_command(
+        commands,
+        "verify",
+        "check every mask of an archive, or of all archives of a run",
+        "my3dis verify runs/scan1/default/tracks.my3dis\nmy3dis verify runs/scan1/default --containment",
+    )
+    verify.add_argument("path", metavar="PATH", type=Path, help="archive, or folder of a run")
+    verify.add_argument(
+        "--containment", action="store_true", help="also check that masks lie in their parents"
+    )
+    verify.set_defaults(call=_verify)
+
     export = add_command(
         commands,
         "export",
@@ -54,7 +79,45 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> int:
     print(format_scores(scores))
     if arguments.json is not None:
         save_scores(arguments.json, scores)
-    return 0
+    return EXIT_OK
+
+
+def _inspect(arguments: argparse.Namespace, console: Console) -> int:
+    del console
+    from my3dis.archive.inspect import format_summary, inspect
+
+    paths = _archives(arguments.path)
+    if not arguments.json:
+        print("\n\n".join(format_summary(inspect(path)) for path in paths))
+    elif arguments.path.is_dir():
+        print("[" + ",\n".join(inspect(path).to_json() for path in paths) + "]")
+    else:
+        print(inspect(paths[0]).to_json())
+    return EXIT_OK
+
+
+def _verify(arguments: argparse.Namespace, console: Console) -> int:
+    del console
+    from my3dis.archive.verify import format_report, verify
+
+    code = EXIT_OK
+    for path in _archives(arguments.path):
+        report = verify(path, containment=arguments.containment)
+        print(format_report(report))
+        if not report.ok:
+            code = ArchiveError.exit_code
+    return code
+
+
+def _archives(path: Path) -> list[Path]:
+    """Return the archive itself, or those of a run in the order in which they are made."""
+    if not path.is_dir():
+        return [path]
+    layout = RunLayout(path)
+    found = [file for file in (layout.candidates, layout.masks, layout.tracks) if file.is_file()]
+    if not found:
+        raise DataError(f"expected a mask archive or the folder of a run, found no archive in {path}")
+    return found
 
 
 def _export(arguments: argparse.Namespace, console: Console) -> int:
@@ -66,4 +129,4 @@ def _export(arguments: argparse.Namespace, console: Console) -> int:
         raise DataError(f"expected the folder of a run, found none at {arguments.run_dir}; check the path")
     for path in plugin.export(arguments.run_dir, arguments.out):
         print(path)
-    return 0
+    return EXIT_OK

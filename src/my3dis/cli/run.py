@@ -80,7 +80,7 @@ def _demo(arguments: argparse.Namespace, console: Console) -> int:
     folder = make_folder(arguments.output.absolute())
     display.say("Demo", "writing the built-in scan: a small room, drawn by this program")
     scan = built_in_scan(folder / "scan")
-    print_result(run_scan(scan, folder / "runs", display=display))
+    print_result(run_scan(scan, folder, display=display))
     return 0
 
 
