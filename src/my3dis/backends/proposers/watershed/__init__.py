@@ -75,11 +75,11 @@ def _mask_set(frame: Frame, levels: Sequence[int], nested: NestedPartition) -> M
     next_id = 0
     for rank, level in enumerate(levels):
         cut, finer, coarser = nested.cuts[3 * rank : 3 * rank + 3]
-        _, first, position = np.unique(cut, return_index=True, return_inverse=True)
-        ids = (position + next_id).astype(np.int32)
+        _, first = np.unique(cut, return_index=True)
+        ids = (cut + next_id).astype(np.int32)
         masks = from_label_map(ids[region], frame=frame.index, level=level, background=-1)
         parents = np.full(len(masks), NO_ID, np.int32) if above is None else above[first]
-        stability = persistence(position, finer, coarser, nested.area_px).astype(np.float32)
+        stability = persistence(cut, finer, coarser, nested.area_px).astype(np.float32)
         found.append(replace(masks, parent_id=parents, stability=stability, score=stability))
         above = ids
         next_id += len(first)
@@ -93,20 +93,18 @@ def persistence(
 
     Args:
         cut: (R,) region 0..n-1 of each small region.
-        finer: (R,) labels at a cut into more regions.
-        coarser: (R,) labels at a cut into fewer.
+        finer: (R,) region at a cut into more.
+        coarser: (R,) region at a cut into fewer.
         area_px: (R,) pixels of each small region.
 
     Returns:
         (n,) intersection over union in (0, 1]: 1 = the region is the same in all three cuts.
     """
-    _, fine = np.unique(finer, return_inverse=True)
-    _, coarse = np.unique(coarser, return_inverse=True)
     area = np.bincount(cut, weights=area_px)
     largest_piece = np.zeros(len(area))
-    np.maximum.at(largest_piece, cut, np.bincount(fine, weights=area_px)[fine])
+    np.maximum.at(largest_piece, cut, np.bincount(finer, weights=area_px)[finer])
     holder = np.zeros(len(area))
-    holder[cut] = np.bincount(coarse, weights=area_px)[coarse]
+    holder[cut] = np.bincount(coarser, weights=area_px)[coarser]
     return np.minimum(largest_piece / area, area / holder)
 
 

@@ -83,7 +83,8 @@ def depth_edges(depth_m: Map, camera: Camera) -> Map:
     """
     import cv2
 
-    depth, known = filled_depth(depth_m)
+    depth, gap_px = filled_depth(depth_m)
+    known = gap_px <= _FILL_REACH_PX
     depth = cv2.medianBlur(depth, 5)
     inverse = np.exp(cv2.bilateralFilter(-np.log(depth), 5, 0.02, 2.0))
     right, left = _shifted(inverse, _JUMP_REACH_PX, 1)
@@ -91,43 +92,63 @@ def depth_edges(depth_m: Map, camera: Camera) -> Map:
     bend = np.maximum(np.abs(right + left - 2 * inverse), np.abs(below + above - 2 * inverse)) / inverse
     surface = ((bend < _SAME_SURFACE) & known).astype(np.float32)
     step = np.float32(2 * _JUMP_REACH_PX)
-    turn = _normal_change((right - left) / step, (below - above) / step, inverse, surface, camera)
-    jump = _JUMP_MOST * np.tanh(np.maximum(bend - _JUMP_FLOOR, 0) / np.float32(_JUMP_UNIT))
+    slopes, support = _averaged((right - left) / step, (below - above) / step, surface)
+    # A filled reading is as wrong as its surface is slanted; what that explains is no jump.
+    filled = cv2.dilate((gap_px > 0).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    excuse = np.where(filled, _FILL_REACH_PX * np.abs(slopes).sum(axis=0) / inverse, 0)
+    jump = _JUMP_MOST * np.tanh(np.maximum(bend - excuse - _JUMP_FLOOR, 0) / np.float32(_JUMP_UNIT))
+    turn = _normal_change(slopes, inverse, camera)
+    turn[support < _NORMAL_SUPPORT] = 0
     edges: Map = np.where(known, jump + turn, 0).astype(np.float32)
     return edges
 
 
-def filled_depth(depth_m: Map) -> tuple[Map, NDArray[np.bool_]]:
-    """Fill missing readings with the nearest one, and say which pixels are near enough to a reading.
+def filled_depth(depth_m: Map) -> tuple[Map, Map]:
+    """Fill missing readings with the nearest one, and say how far that is.
+
+    Args:
+        depth_m: (H, W) metres, 0 = no reading; at least one reading.
 
     Returns:
-        (H, W) float32 metres, all above 0, and (H, W) booleans: read, or within a few pixels of a reading.
+        (H, W) float32 metres, all above 0, and (H, W) float32 pixels to the reading, 0 where one was made.
     """
     import cv2
 
     valid = np.isfinite(depth_m) & (depth_m > 0)
     if valid.all():
-        return depth_m, valid
+        return depth_m, np.zeros_like(depth_m)
     distance, label = cv2.distanceTransformWithLabels(
         (~valid).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
     value = np.ones(int(label.max()) + 1, np.float32)
     value[label[valid]] = depth_m[valid]
-    return value[label], distance <= _FILL_REACH_PX
+    return value[label], distance
 
 
-def _normal_change(slope_x: Map, slope_y: Map, inverse: Map, surface: Map, camera: Camera) -> Map:
-    """Return 1 - cos of the angle between normals some pixels apart, beyond its noise."""
+def _averaged(slope_x: Map, slope_y: Map, surface: Map) -> tuple[Map, Map]:
+    """Average slopes over neighbours on the same surface; also return the share of such neighbours.
+
+    Returns:
+        (2, H, W) slopes along x and y, and (H, W) share in [0, 1].
+    """
     import cv2
 
-    def averaged(values: Map) -> Map:
-        blurred: Map = cv2.GaussianBlur(values, (0, 0), _NORMAL_BLUR_PX)
-        return blurred
-
-    support = averaged(surface)
+    blur = (0, 0), _NORMAL_BLUR_PX
+    support = cv2.GaussianBlur(surface, *blur)
     share = np.maximum(support, np.float32(1e-4))
-    slope_x = (averaged(slope_x * surface) / share).astype(np.float32)
-    slope_y = (averaged(slope_y * surface) / share).astype(np.float32)
+    slopes: Map = np.stack([cv2.GaussianBlur(slope * surface, *blur) / share for slope in (slope_x, slope_y)])
+    return slopes, support
+
+
+def _normal_change(slopes: Map, inverse: Map, camera: Camera) -> Map:
+    """Return 1 - cos of the angle between normals some pixels apart, beyond its noise.
+
+    Args:
+        slopes: (2, H, W) slopes of inverse depth along x and y, per pixel.
+        inverse: (H, W) inverse depth.
+        camera: intrinsics.
+    """
+    slope_x, slope_y = slopes
     height, width = inverse.shape
     x = np.arange(width, dtype=np.float32) - np.float32(camera.cx)
     y = np.arange(height, dtype=np.float32)[:, None] - np.float32(camera.cy)
@@ -146,7 +167,6 @@ def _normal_change(slope_x: Map, slope_y: Map, inverse: Map, surface: Map, camer
         cosine = sum((after * before for after, before in pairs), np.zeros_like(inverse))
         change = np.maximum(change, 1 - cosine)
     turn: Map = np.clip(change - _NORMAL_FLOOR, 0, 1)
-    turn[support < _NORMAL_SUPPORT] = 0
     return turn
 
 
