@@ -37,7 +37,8 @@ def test_each_stage_declares_what_it_uses(name: str) -> None:
     for attribute in (*stage.INPUTS, *stage.OUTPUTS):
         assert hasattr(RunLayout, attribute), attribute
     section = {"candidates": "ssam", "track": "tracker"}.get(name, name)
-    assert f"stages.{section}.enabled" in stage.CONFIG_FIELDS
+    if name != "report":  # a report that is switched on again may be the old one
+        assert f"stages.{section}.enabled" in stage.CONFIG_FIELDS
 
 
 def test_every_input_of_a_stage_is_written_before_it() -> None:

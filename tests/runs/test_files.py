@@ -55,7 +55,7 @@ def test_json_takes_paths_and_numpy_scalars_and_refuses_nan(tmp_path: Path) -> N
     path = tmp_path / "a.json"
     atomic_write_json(path, {"p": Path("x/y"), "n": np.int64(3), "f": np.float32(0.5)})
     assert read_json(path) == {"p": "x/y", "n": 3, "f": 0.5}
-    with pytest.raises(ValueError, match="NaN|Out of range"):
+    with pytest.raises(ValueError, match=r"NaN|Out of range"):
         atomic_write_json(path, {"bad": float("nan")})
     assert json.loads(path.read_text())["n"] == 3
 
