@@ -9,14 +9,12 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from my3dis.tracking.cues import CM_PER_M, FrameCues, MaskCues
-from my3dis.tracking.memory import Memory
+from my3dis.tracking.memory import MIN_POINTS, Memory
 from my3dis.tracking.sampling import contains
 from my3dis.types import MaskSet
 
-__all__ = ["MIN_POINTS", "looks", "place"]
+__all__ = ["looks", "place"]
 
-MIN_POINTS = 8
-"""Fewer visible points say nothing about where an object is."""
 MIN_SHARE = 0.5
 """Both ways at least half of what could be seen must agree; a neighbour or a part of another cannot."""
 SURFACE_SLACK_M = 0.04
@@ -25,24 +23,28 @@ MIN_LIKENESS = 0.85
 """Bhattacharyya coefficient of colours that may be one object; samples of one object reach 0.95."""
 MIN_SIZE_RATIO = 0.35
 REACH_AT_ONCE, REACH_PER_FRAME = 0.15, 0.02
-"""How far from its last place an object may return, in image diagonals, at once and per frame away."""
+FARTHEST_REACH = 0.5
+"""How far from its last place an object may return, in image diagonals: at once, per frame away, at most."""
 CLEAR_LEAD = 0.95
 """A second-best track scoring more than this part of the best makes looks ambiguous: then nobody wakes."""
 
 
 def place(
     memories: Sequence[Memory], masks: MaskSet, cues: Sequence[MaskCues], frame: FrameCues
-) -> NDArray[np.float64]:
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Score (K, N) how well masks and remembered points are the same surface, 0 = no evidence.
 
     One way: of the remembered points that are seen in this frame, the share inside the mask. Other way: of
-    the mask's points that the last view of the track could see, the share near remembered points. The
+    the mask's points that the best view of the track could see, the share near remembered points. The
     score is their product where each is at least `MIN_SHARE`; a part grown out of the image's border or
     from behind another object counts for neither way, so it does not speak against.
+
+    Returns:
+        the scores, and (K,) whether enough of each track is seen in this frame for its scores to mean much.
     """
     score = np.zeros((len(memories), len(masks)))
     if not frame.is_posed or not len(masks) or not len(memories):
-        return score
+        return score, np.zeros(len(memories), bool)
     sizes = [len(memory.points_cm) for memory in memories]
     owner = np.repeat(np.arange(len(memories)), sizes)
     points_m = np.concatenate([memory.points_m for memory in memories])
@@ -60,18 +62,16 @@ def place(
             back = _explained(points, memories[row])
             if back >= MIN_SHARE:
                 score[row, column] = share[row] * back
-    return score
+    return score, visible >= MIN_POINTS
 
 
 def _explained(points_m: NDArray[np.float32], memory: Memory) -> float:
-    """Return the share of points near remembered ones, among those that the last view could see."""
-    if memory.viewpoint is not None:
-        could = memory.viewpoint.could_see(points_m)
-        if np.count_nonzero(could) >= MIN_POINTS:
-            points_m = points_m[could]
+    """Return the share of points near remembered ones, among these and those that the best view could see."""
     reach_m = 1.2 * memory.spacing_cm / CM_PER_M + SURFACE_SLACK_M
     distance, _ = cKDTree(memory.points_m).query(points_m, distance_upper_bound=reach_m)
-    return float(np.mean(distance <= reach_m))
+    near = distance <= reach_m
+    could = near if memory.viewpoint is None else near | memory.viewpoint.could_see(points_m)
+    return float(near.sum() / max(1, could.sum())) if near.sum() >= MIN_POINTS else 0.0
 
 
 def looks(
@@ -95,13 +95,23 @@ def looks(
     ratio = np.minimum(area, masks.area_px) / np.maximum(np.maximum(area, masks.area_px), 1)
     diagonal = float(np.hypot(*masks.image_size))
     was = np.array([m.box_xyxy for m in memories], np.float64)
+    # What the border cut off, then or now, may have any size.
+    cut = _touches_border(was, masks.image_size)[:, None] | _touches_border(masks.boxes, masks.image_size)
+    ratio = np.where(cut, np.maximum(ratio, MIN_SIZE_RATIO), ratio)
     centre_was = (was[:, :2] + was[:, 2:]) / 2
     centre_is = (masks.boxes[:, :2] + masks.boxes[:, 2:]) / 2
     distance = np.linalg.norm(centre_was[:, None] - centre_is[None], axis=2) / diagonal
-    reach = (REACH_AT_ONCE + REACH_PER_FRAME * frames_away)[:, None]
+    reach = np.minimum(REACH_AT_ONCE + REACH_PER_FRAME * frames_away, FARTHEST_REACH)[:, None]
     plausible = (likeness >= MIN_LIKENESS) & (ratio >= MIN_SIZE_RATIO) & (distance <= reach)
     score[plausible] = (likeness * np.sqrt(ratio) * np.exp(-np.square(distance / reach)))[plausible]
     return _without_ambiguous(score)
+
+
+def _touches_border(boxes_xyxy: NDArray[np.number], image_size: tuple[int, int]) -> NDArray[np.bool_]:
+    height, width = image_size
+    x0, y0, x1, y1 = boxes_xyxy.T
+    touching: NDArray[np.bool_] = (x0 <= 1) | (y0 <= 1) | (x1 >= width - 1) | (y1 >= height - 1)
+    return touching
 
 
 def _without_ambiguous(score: NDArray[np.float64]) -> NDArray[np.float64]:

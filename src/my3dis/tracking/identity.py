@@ -153,16 +153,36 @@ class Identities:
             for _, t in sorted(self._awake.items())
             if t.level == view.level and not t.tentative and t.track_id not in taken
         ]
-        lost += self._asleep.at_level(view.level)
+        asleep = self._asleep.at_level(view.level)
         free = [column for column in view.free if not merged[column]]
-        if not free or not lost:
+        if not free or not (lost or asleep):
             return
-        for row, index in assign(view.likeness(lost, free), 0.0):
-            track = lost[row]
-            if track.track_id in self._asleep:
-                self._awake[track.track_id] = self._asleep.take(track.track_id)
-                self.counts.wakes += 1
+        score = view.likeness(lost, asleep, free)
+        pairs = assign(score, 0.0)
+        given = {lost[row].track_id for row, _ in pairs if row < len(lost)}
+        for row, index in pairs:
+            if row < len(lost):
+                self._match(lost[row], view, free[index], learn=True)
+                continue
+            track = self._asleep.take(asleep[row - len(lost)].track_id)
+            self.counts.wakes += 1
+            # A new track that fits the same mask was this sleeper already, before enough of it was seen.
+            for i in np.flatnonzero(score[: len(lost), index]).tolist():
+                if lost[i].track_id not in given and lost[i].first_frame > track.last_frame:
+                    self._absorb(lost[i], track, float(score[i, index]))
+                    given.add(lost[i].track_id)
+            self._awake[track.track_id] = track
             self._match(track, view, free[index], learn=True)
+
+    def _absorb(self, new: Track, old: Track, strength: float) -> None:
+        """Let a track go on as an older one that ended before it began."""
+        old.memory = old.memory.seen_again(new.memory)
+        old.hits += new.hits
+        old.last_frame, old.last_match = new.last_frame, new.last_match
+        old.last_step, old.misses = new.last_step, new.misses
+        self._merges.append(Merge(old=new.track_id, new=old.track_id, reason="place", strength=strength))
+        self.counts.merges += 1
+        self._forget(new)
 
     def _match(self, track: Track, view: LevelView, column: int, *, learn: bool) -> None:
         view.owner[column] = track
@@ -246,7 +266,7 @@ class Identities:
         if not young or not asleep:
             return
         columns = [column for column, _ in young]
-        score = place(
+        score, _ = place(
             [t.memory for t in asleep],
             view.candidates.select(columns),
             [view.cues[c] for c in columns],
@@ -258,16 +278,7 @@ class Identities:
         for row, index in assign(score, 0.0):
             column, new = young[index]
             old = self._asleep.take(asleep[row].track_id)
-            old.memory = old.memory.seen_again(new.memory)
-            old.hits += new.hits
-            old.misses = 0
-            old.last_frame = old.last_match = self._frame
-            old.last_step = self._step
-            self._merges.append(
-                Merge(old=new.track_id, new=old.track_id, reason="place", strength=float(score[row, index]))
-            )
-            self.counts.merges += 1
-            self._forget(new)
+            self._absorb(new, old, float(score[row, index]))
             self._awake[old.track_id] = old
             view.owner[column] = old
 

@@ -8,13 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from my3dis.tracking.cues import FrameCues, MaskCues
-from my3dis.tracking.evidence import MIN_POINTS, looks, place
+from my3dis.tracking.evidence import looks, place
 from my3dis.tracking.lifecycle import Track
 from my3dis.tracking.memory import Memory
 from my3dis.tracking.overlaps import MOSTLY, Overlaps
 from my3dis.types import NO_ID, MaskSet
 
 __all__ = ["LevelView"]
+
+BRIEF_STEPS = 10
 
 
 @dataclass(slots=True, eq=False)
@@ -102,29 +104,35 @@ class LevelView:
             self.cues[column], masks.boxes[column], int(masks.area_px[column]), self.frame.viewpoint
         )
 
-    def has_place(self, track: Track) -> bool:
-        """Whether where the track is in the world can be compared with this frame."""
-        return self.frame.is_posed and len(track.memory.points_cm) >= MIN_POINTS
+    def likeness(self, lost: list[Track], asleep: list[Track], columns: list[int]) -> NDArray[np.float64]:
+        """Score (lost + asleep, columns) that candidates are tracks which got none, or were away.
 
-    def likeness(self, lost: list[Track], columns: list[int]) -> NDArray[np.float64]:
-        """Score (tracks, columns) that candidates are tracks which were lost from sight.
-
-        By place in the world where that is known. Else by growth out of the prediction, or by looks: where
-        places can be compared, looks would only mistake one of two equal chairs for the other.
+        By place in the world where enough of a track is seen there. Else, for tracks lost only now, by growth
+        out of the prediction or by looks. Sleepers are known by looks only where places cannot be compared:
+        looks would mistake one of two equal chairs for the other.
         """
         masks = self.candidates.select(columns)
         cues = [self.cues[c] for c in columns]
-        score = place([t.memory for t in lost], masks, cues, self.frame)
-        placeless = [i for i, t in enumerate(lost) if not self.has_place(t)]
-        if placeless:
-            away = np.array([self.step - lost[i].last_step for i in placeless], np.int64)
-            score[placeless] = looks([lost[i].memory for i in placeless], away, masks, cues)
+        tracks = lost + asleep
+        score, certain = place([t.memory for t in tracks], masks, cues, self.frame)
+        by_looks = [
+            i
+            for i, t in enumerate(tracks)
+            if not certain[i] and (i < len(lost) or not self.frame.is_posed or self._is_brief(t))
+        ]
+        if by_looks:
+            away = np.array([self.step - tracks[i].last_step for i in by_looks], np.int64)
+            score[by_looks] = looks([tracks[i].memory for i in by_looks], away, masks, cues)
         grown = self.overlaps.grown()
-        for i in placeless:
-            row = self.row_of(lost[i])
-            if row is not None:
+        for i, track in enumerate(lost):
+            row = self.row_of(track)
+            if row is not None and not certain[i]:
                 score[i] = np.maximum(score[i], grown[row, columns])
         return score
+
+    def _is_brief(self, track: Track) -> bool:
+        """Whether a track without points to find it by was lost so recently that it must be near still."""
+        return not track.memory.has_place and self.step - track.last_step <= BRIEF_STEPS
 
     def hidden(self, row: int) -> bool:
         """Whether candidates of other tracks lie where a prediction expects its own track."""

@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 
 from my3dis.tracking.cues import CM_PER_M, MaskCues, Viewpoint
 
-__all__ = ["MAX_POINTS", "Memory", "thin_out"]
+__all__ = ["MAX_POINTS", "MIN_POINTS", "Memory", "thin_out"]
 
 MAX_POINTS = 256
 """Points kept per track: 1.5 kB, and under 10 cm apart on an object of 1.5 m."""
+MIN_POINTS = 8
+"""Fewer points say nothing about where an object is."""
 FINEST_VOXEL_CM = 2
 COLOR_INERTIA = 0.8
 """Weight of the old colours when new ones are seen: lighting changes slowly, one bad mask must not count."""
@@ -28,7 +30,8 @@ class Memory:
         colors: (COLOR_BINS,) uint8 as in `MaskCues`.
         box_xyxy: (4,) last box in the image.
         area_px: last area.
-        viewpoint: from where it was seen last, or None without depth and pose.
+        viewpoint: from where most of it was seen, or None without depth and pose.
+        viewpoint_area_px: its area in that view.
     """
 
     points_cm: NDArray[np.int16]
@@ -37,6 +40,7 @@ class Memory:
     box_xyxy: tuple[int, int, int, int]
     area_px: int
     viewpoint: Viewpoint | None
+    viewpoint_area_px: int
 
     @classmethod
     def of(
@@ -52,7 +56,13 @@ class Memory:
             box_xyxy=(x0, y0, x1, y1),
             area_px=area_px,
             viewpoint=viewpoint,
+            viewpoint_area_px=area_px if viewpoint is not None else 0,
         )
+
+    @property
+    def has_place(self) -> bool:
+        """Whether enough points are remembered to find the object by."""
+        return len(self.points_cm) >= MIN_POINTS
 
     @property
     def points_m(self) -> NDArray[np.float32]:
@@ -64,13 +74,15 @@ class Memory:
         points = np.concatenate([self.points_cm, latest.points_cm])
         merged, spacing = thin_out(points, self.spacing_cm)
         colors = COLOR_INERTIA * self.colors + (1 - COLOR_INERTIA) * latest.colors.astype(np.float32)
+        better = latest if latest.viewpoint_area_px >= self.viewpoint_area_px else self
         return Memory(
             points_cm=merged,
             spacing_cm=spacing,
             colors=np.rint(colors).astype(np.uint8),
             box_xyxy=latest.box_xyxy,
             area_px=latest.area_px,
-            viewpoint=latest.viewpoint or self.viewpoint,
+            viewpoint=better.viewpoint,
+            viewpoint_area_px=better.viewpoint_area_px,
         )
 
 

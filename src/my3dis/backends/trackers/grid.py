@@ -26,6 +26,9 @@ BLOCK_PX = 16
 SHARPNESS = 1.5
 """How strongly soft borders are steepened each step, so that repeated sampling does not blur them."""
 
+THIN_SHARE = 0.8
+"""A mask that smoothing would leave less of than this consists of thin parts, not of specks."""
+
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class BackwardGrid:
@@ -213,7 +216,10 @@ def _tidy(soft: NDArray[np.uint8], known: NDArray[np.bool_]) -> NDArray[np.uint8
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
         closed = cv2.morphologyEx(soft, cv2.MORPH_CLOSE, kernel)
         soft = np.where(known, soft, closed)
-    soft = cv2.medianBlur(soft, 3)
+    smooth = cv2.medianBlur(soft, 3)
+    # The median removes specks, but also whatever is one pixel wide: such objects stay as they are.
+    if np.count_nonzero(smooth >= 128) >= THIN_SHARE * np.count_nonzero(soft >= 128):
+        soft = smooth
     steep: NDArray[np.uint8] = cv2.convertScaleAbs(
         cv2.subtract(soft, np.full(1, 127.5 * (1 - 1 / SHARPNESS))), alpha=SHARPNESS
     )

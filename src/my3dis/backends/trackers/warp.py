@@ -32,13 +32,15 @@ class WarpView:
 
     Attributes:
         flow: what flow needs, for pairs that cannot be warped.
-        depth_m: (h, w) float32 without holes, or None.
+        depth_m: (h, w) float32 with holes filled, or None.
+        filled: (h, w) uint8, 1 where a hole was filled, or None.
         camera: intrinsics at working size, or None.
         world_from_camera: pose, or None.
     """
 
     flow: FlowView
     depth_m: NDArray[np.float32] | None
+    filled: NDArray[np.uint8] | None
     camera: Camera | None
     world_from_camera: NDArray[np.float64] | None
 
@@ -58,17 +60,23 @@ class WarpSource:
         """Return grey, depth without holes and intrinsics at working size."""
         flow = self._flow.prepare(frame)
         height, width = flow.gray.shape
-        depth_m, camera = None, None
+        depth_m, filled, camera = None, None, None
         if frame.depth_m is not None and frame.depth_camera is not None:
             base = frame.color_camera or frame.depth_camera.scaled_to(*reversed(frame.image_size))
             camera = base.scaled_to(width, height)
             measured = depth_on_color(frame.depth_m, frame.depth_camera, camera)
             if np.count_nonzero(measured) >= MIN_VALID_SHARE * measured.size:
-                depth_m = fill_from_nearest(measured)
-        return WarpView(flow=flow, depth_m=depth_m, camera=camera, world_from_camera=frame.world_from_camera)
+                depth_m, filled = fill_from_nearest(measured), (measured <= 0).view(np.uint8)
+        return WarpView(
+            flow=flow,
+            depth_m=depth_m,
+            filled=filled,
+            camera=camera,
+            world_from_camera=frame.world_from_camera,
+        )
 
     def grid(self, previous: WarpView, current: WarpView) -> BackwardGrid:
-        """Return where each pixel was, known where both depths agree; by flow where a view is not posed."""
+        """Return where each pixel was, known unless two measured depths disagree; flow without a pose."""
         if not (previous.is_posed and current.is_posed):
             return self._flow.grid(previous.flow, current.flow)
         return at_image_size(*_warp(previous, current), current.flow.image_size)
@@ -117,6 +125,8 @@ def _warp(
 
     assert previous.depth_m is not None
     assert current.depth_m is not None
+    assert previous.filled is not None
+    assert current.filled is not None
     assert previous.camera is not None
     assert current.camera is not None
     assert previous.world_from_camera is not None
@@ -139,13 +149,14 @@ def _warp(
     # Far outside coordinates overflow the fixed-point arithmetic of remap; they are unknown anyway.
     source_x = np.where(inside, source_x, np.float32(-1.0))
     source_y = np.where(inside, source_y, np.float32(-1.0))
-    measured = cv2.remap(
-        previous.depth_m, source_x, source_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE
+    measured, guessed = (
+        cv2.remap(image, source_x, source_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+        for image in (previous.depth_m, previous.filled)
     )
-    known = inside & (
-        np.abs(depth_there - measured)
-        <= np.float32(TOLERANCE_M) + np.float32(TOLERANCE_OF_DEPTH) * depth_there
-    )
+    tolerance = np.float32(TOLERANCE_M) + np.float32(TOLERANCE_OF_DEPTH) * depth_there
+    agrees = np.abs(depth_there - measured) <= tolerance
+    # A depth that was filled in is no witness against.
+    known = inside & (agrees | (guessed > 0) | (current.filled > 0))
     return source_x, source_y, known
 
 
