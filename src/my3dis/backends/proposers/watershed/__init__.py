@@ -30,8 +30,11 @@ __all__ = ["PLUGIN", "WatershedProposer", "persistence", "regions_at"]
 _LONGEST_SIDE = 960
 _SMALLEST_REGION = 50
 """Pixels at 640x480: what is smaller joins a neighbour."""
-_STEP = 1.5
-"""Stability compares a cut with one into 1.5 times as many and one into 1.5 times fewer regions."""
+_STEP = 2.0
+"""Stability compares a cut with one into twice as many and one into half as many regions.
+
+On rendered rooms this step ranked masks by how well they fit a true object or part better than 1.2 or 1.5.
+"""
 
 
 def regions_at(level: int) -> float:
@@ -49,8 +52,8 @@ class WatershedProposer:
         """Return one partition of the frame per level, coarse to fine.
 
         ``stability`` is the persistence of a region over nearby cuts: how much of it survives as one piece
-        in a cut into 1.5 times as many regions, or how much of the region that holds it in a cut into 1.5
-        times fewer it makes up, whichever is less. Both are intersections over unions, as cuts are nested.
+        in a cut into twice as many regions, or how much of the region that holds it in a cut into half as
+        many it makes up, whichever is less. Both are intersections over unions, as cuts are nested.
         ``score`` is the stability.
         """
         counts = [
