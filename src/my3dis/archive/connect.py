@@ -58,10 +58,24 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _explain(error, path) from error
+    except UnicodeDecodeError as error:
+        # Python cannot even decode SQLite's message when it quotes a damaged schema.
+        raise _damaged(path, "its table definitions are no text") from error
+
+
+def _damaged(path: Path, what: object) -> ArchiveError:
+    return ArchiveError(
+        f"the archive {path} is damaged: {what}; `my3dis verify {path}` names the first bad row, and "
+        "deleting the file lets the stage write it again"
+    )
+
+
+def _name(error: sqlite3.Error) -> str:
+    return str(getattr(error, "sqlite_errorname", "") or "")
 
 
 def _explain(error: sqlite3.Error, path: Path) -> ArchiveError | ResourceError:
-    name = getattr(error, "sqlite_errorname", "") or ""
+    name = _name(error)
     if name == "SQLITE_FULL" or name.startswith(
         ("SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC", "SQLITE_IOERR_SHM", "SQLITE_IOERR_TRUNCATE")
     ):
@@ -73,6 +87,11 @@ def _explain(error: sqlite3.Error, path: Path) -> ArchiveError | ResourceError:
         return ArchiveError(
             f"the archive {path} is locked by another process ({error}); wait for it to end and run again"
         )
+    if name == "SQLITE_READONLY_ROLLBACK":
+        return ArchiveError(
+            f"the writer of {path} was killed in the middle of a commit that must be rolled back first; "
+            "open the archive again in a folder that is writable"
+        )
     if name.startswith(("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_CANTOPEN", "SQLITE_AUTH")):
         return ArchiveError(
             f"cannot open the archive {path} for this use ({error}); "
@@ -83,25 +102,29 @@ def _explain(error: sqlite3.Error, path: Path) -> ArchiveError | ResourceError:
             f"expected a mask archive at {path}, found a file that is no SQLite database (or one whose "
             "beginning is damaged); check the path, or delete the file and run the stage again"
         )
-    return ArchiveError(
-        f"the archive {path} is damaged: {error}; `my3dis verify {path}` names the first bad row, and "
-        "deleting the file lets the stage write it again"
-    )
+    return _damaged(path, error)
 
 
-def _prepare(connection: sqlite3.Connection) -> sqlite3.Connection:
-    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_BLOB_BYTES + 4096)
-    connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute("PRAGMA cell_size_check = ON")
-    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-    return connection
-
-
-def _connect(uri: str) -> sqlite3.Connection:
+def _connect(path: Path, options: str) -> sqlite3.Connection:
+    """Open a connection and read the file's first page, so that a wrong file is found here."""
     # Readers and writers hold a lock around every use, so one connection may serve several threads.
-    return sqlite3.connect(
-        uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?{options}",
+        uri=True,
+        timeout=_BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
     )
+    try:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_BLOB_BYTES + 4096)
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA cell_size_check = ON")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def connect_read_write(path: Path) -> sqlite3.Connection:
@@ -113,7 +136,7 @@ def connect_read_write(path: Path) -> sqlite3.Connection:
     if not path.parent.is_dir():
         raise ArchiveError(f"expected a folder at {path.parent} to write {path.name} into, found none")
     with translated(path):
-        return _prepare(_connect(path.absolute().as_uri() + "?mode=rwc"))
+        return _connect(path, "mode=rwc")
 
 
 def open_checked(path: Path) -> sqlite3.Connection:
@@ -136,38 +159,33 @@ def open_checked(path: Path) -> sqlite3.Connection:
 def connect_read_only(path: Path) -> sqlite3.Connection:
     """Open a database file for reading, also while it is written or after its writer was killed.
 
-    In a folder that cannot be written, SQLite cannot recover a write-ahead log; a file without one is
-    then opened as immutable.
+    A commit that a killed writer left half done in rollback mode is undone first. In a folder that cannot
+    be written, SQLite cannot recover anything: a file that needs none is then opened as immutable.
 
     Raises:
-        ArchiveError: if there is no file, or commits wait in a log that cannot be recovered here.
+        ArchiveError: if there is no file, or it needs a recovery that is not possible here.
     """
     if not path.is_file():
-        raise ArchiveError(
-            f"expected a mask archive at {path}, found {'a folder' if path.is_dir() else 'none'}"
-        )
-    uri = path.absolute().as_uri()
-    try:
-        return _probe(_prepare(_connect(uri + "?mode=ro")))
-    except sqlite3.Error as error:
-        if not (getattr(error, "sqlite_errorname", "") or "").startswith(
-            ("SQLITE_CANTOPEN", "SQLITE_READONLY")
-        ):
-            raise _explain(error, path) from error
-    log = path.with_name(path.name + "-wal")
-    if log.exists() and log.stat().st_size:
-        raise ArchiveError(
-            f"the archive {path} was not closed and its last frames wait in {log.name}, which cannot be "
-            "recovered in a folder that is not writable; copy both files to a writable folder and read there"
-        )
+        found = "a folder" if path.is_dir() else "none"
+        raise ArchiveError(f"expected a mask archive at {path}, found {found}")
     with translated(path):
-        return _probe(_prepare(_connect(uri + "?mode=ro&immutable=1")))
-
-
-def _probe(connection: sqlite3.Connection) -> sqlite3.Connection:
-    try:
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
+        try:
+            return _connect(path, "mode=ro")
+        except sqlite3.OperationalError as error:
+            if not _name(error).startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
+                raise
+        try:
+            _connect(path, "mode=rw").close()
+            return _connect(path, "mode=ro")
+        except sqlite3.OperationalError as error:
+            if not _name(error).startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
+                raise
+        for suffix in ("-wal", "-journal"):
+            log = path.with_name(path.name + suffix)
+            if log.exists() and log.stat().st_size:
+                raise ArchiveError(
+                    f"the archive {path} was not closed and {log.name} is needed to recover its last frames, "
+                    "which is not possible in a folder that is not writable; copy both files to a writable "
+                    "folder and read there"
+                )
+        return _connect(path, "mode=ro&immutable=1")

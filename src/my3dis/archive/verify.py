@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from my3dis.archive.connect import open_checked, translated
-from my3dis.archive.rows import SELECT_MASK, check_row, check_size, frame_crc, unpack
+from my3dis.archive.rows import SELECT_MASK, check_size, frame_crc, mask_set, unpack
 from my3dis.errors import ArchiveError, DataError
 from my3dis.masks import codec
 
@@ -180,8 +180,7 @@ class _Check:
 def _check_mask(row: tuple[Any, ...], frame: int, size: tuple[int, int]) -> str | None:
     """Return what is wrong with a row, or None."""
     try:
-        check_row(row, frame, size)
-        rle = unpack(row[15], row[17])
+        (rle,) = mask_set(frame, size, [row]).rle
         boxes, areas = codec.measure([rle], size)
         # A code that the codec would write is right; another one may be, or may overflow in other readers.
         if codec.to_bytes(codec.to_rle_mask(rle, size)) != rle:

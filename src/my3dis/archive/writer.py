@@ -17,7 +17,7 @@ from my3dis.archive.connect import connect_read_write, on_network, translated
 from my3dis.archive.lock import WriterLock
 from my3dis.archive.rows import INSERT_MASK, check_size, frame_crc, mask_rows, track_crc
 from my3dis.archive.schema import APPLICATION_ID, DDL, FORMAT_VERSION, check_identity, check_tables, is_blank
-from my3dis.errors import ArchiveError
+from my3dis.errors import ArchiveError, ResourceError
 from my3dis.types import NO_ID, MaskSet
 
 __all__ = ["StreamingSegmentWriter"]
@@ -195,7 +195,8 @@ class StreamingSegmentWriter:
         Raises:
             ArchiveError: if an id is negative (other than a new -1) or the mapping runs in a circle.
         """
-        targets = {old: _resolve(new_from_old, old) for old in new_from_old}
+        steps = {int(old): int(new) for old, new in new_from_old.items() if old != new}
+        targets = {old: _resolve(steps, old) for old in steps}
         with self._transaction() as db:
             self._mark_unfinished(db)
             for old, new in targets.items():
@@ -285,18 +286,28 @@ class StreamingSegmentWriter:
     ) -> None:
         if kind is None:
             self.close()
-        else:
-            self._disconnect()
+            return
+        with self._mutex:
+            try:
+                if self._connection is not None:
+                    with translated(self.path):
+                        self._stand_alone()
+            except (ArchiveError, ResourceError) as after:
+                # The first error is the one to report; the frames are safe in the log.
+                logger.warning("the log of %s stays beside it: %s", self.path, after)
+            finally:
+                self._disconnect()
 
 
-def _resolve(new_from_old: Mapping[int, int], old: int) -> int:
+def _resolve(steps: Mapping[int, int], old: int) -> int:
+    """Follow a chain of relabelled tracks to its end."""
     seen = {old}
-    new = new_from_old[old]
-    while new != old and new in new_from_old and new_from_old[new] != new:
+    new = steps[old]
+    while new in steps:
         if new in seen:
             raise ArchiveError(f"expected a mapping of tracks without circles, found one through {new}")
         seen.add(new)
-        new = new_from_old[new]
+        new = steps[new]
     if old < 0 or new < NO_ID:
         raise ArchiveError(f"expected track ids of 0 or more (new: -1 or more), found {old} -> {new}")
-    return int(new)
+    return new
