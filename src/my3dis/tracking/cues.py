@@ -163,7 +163,8 @@ class FrameCues:
         counted = np.bincount(owner.astype(np.int64) * COLOR_BINS + bins, minlength=n * COLOR_BINS)
         counted = counted.reshape(n, COLOR_BINS)
         share = counted / np.maximum(counted.sum(axis=1, keepdims=True), 1)
-        return np.rint(255 * np.sqrt(share)).astype(np.uint8)
+        roots: NDArray[np.uint8] = np.rint(255 * np.sqrt(share)).astype(np.uint8)
+        return roots
 
     def _points_cm(
         self, x_px: NDArray[np.int32], y_px: NDArray[np.int32], owner: NDArray[np.int32]

@@ -25,7 +25,7 @@ MIN_SIZE_RATIO = 0.35
 REACH_AT_ONCE, REACH_PER_FRAME = 0.15, 0.02
 FARTHEST_REACH = 0.5
 """How far from its last place an object may return, in image diagonals: at once, per frame away, at most."""
-CLEAR_LEAD = 0.95
+CLEAR_LEAD = 0.9
 """A second-best track scoring more than this part of the best makes looks ambiguous: then nobody wakes."""
 
 
@@ -69,7 +69,7 @@ def _explained(points_m: NDArray[np.float32], memory: Memory) -> float:
     """Return the share of points near remembered ones, among these and those that the best view could see."""
     reach_m = 1.2 * memory.spacing_cm / CM_PER_M + SURFACE_SLACK_M
     distance, _ = cKDTree(memory.points_m).query(points_m, distance_upper_bound=reach_m)
-    near = distance <= reach_m
+    near = np.asarray(distance <= reach_m)
     could = near if memory.viewpoint is None else near | memory.viewpoint.could_see(points_m)
     return float(near.sum() / max(1, could.sum())) if near.sum() >= MIN_POINTS else 0.0
 

@@ -217,8 +217,8 @@ class Identities:
     def _follow_fragments(self, view: LevelView) -> None:
         """Match tentative tracks; those that persisted take the place of a lost guardian, or are born."""
         iou = np.zeros_like(view.overlaps.iou)
-        tentative, free = np.flatnonzero(~view.established), view.free
-        iou[np.ix_(tentative, free)] = view.overlaps.iou[np.ix_(tentative, free)]
+        block = np.ix_(np.flatnonzero(~view.established), np.array(view.free, np.int64))
+        iou[block] = view.overlaps.iou[block]
         for row, column in sorted(assign(iou, self.options.iou_threshold), key=lambda pair: pair[1]):
             track = view.tracks[row]
             self._match(track, view, column, learn=True)

@@ -76,7 +76,7 @@ class Containment:
         pairs = np.concatenate([self._pairs, *self._new_pairs])
         shared = np.concatenate([self._shared, *self._new_shared])
         self._pairs, position = np.unique(pairs, axis=0, return_inverse=True)
-        self._shared = np.bincount(position.ravel(), shared, minlength=len(self._pairs))
+        self._shared = np.bincount(position.ravel(), shared, minlength=len(self._pairs)).astype(np.float64)
         self._new_pairs, self._new_shared, self._waiting = [], [], 0
 
     def parents(self) -> tuple[TrackParent, ...]:

@@ -61,7 +61,7 @@ def contains(
 ) -> NDArray[np.bool_]:
     """Whether pixels inside the image belong to the mask at a position: (S,) bool."""
     x0, y0, x1, y1 = masks.boxes[position].tolist()
-    inside = (x_px >= x0) & (x_px < x1) & (y_px >= y0) & (y_px < y1)
+    inside: NDArray[np.bool_] = (x_px >= x0) & (x_px < x1) & (y_px >= y0) & (y_px < y1)
     near = np.flatnonzero(inside)
     if len(near):
         counts = to_rle_mask(masks.rle[position], masks.image_size).counts

@@ -74,7 +74,7 @@ def dense_flow(start: NDArray[np.uint8], end: NDArray[np.uint8]) -> NDArray[np.f
         start, end = (cv2.copyMakeBorder(i, 0, pad_y, 0, pad_x, cv2.BORDER_REPLICATE) for i in (start, end))
         flow: NDArray[np.float32] = dense_flow(start, end)
         return flow[: flow.shape[0] - pad_y, : flow.shape[1] - pad_x]
-    finder = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     found: NDArray[np.float32] = finder.calc(start, end, None)
     return found
 

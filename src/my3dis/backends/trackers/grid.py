@@ -131,7 +131,7 @@ class GridTracker(Generic[ViewT]):
             mask = soft >= 128
             rle = encode_in_box(mask, box, self._image_size)
             rows.append((track_id, held.level, box, rle, int(np.count_nonzero(mask)), confidence))
-            self._held[track_id] = _Held(held.level, box, None, zlib.compress(soft, 1))
+            self._held[track_id] = _Held(held.level, box, None, zlib.compress(soft.tobytes(), 1))
         return _as_mask_set(rows, frame_index, self._image_size)
 
     def _move(

@@ -1,0 +1,1 @@
+"""Tests of identities, their evidence and their relations."""
