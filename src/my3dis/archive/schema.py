@@ -13,7 +13,6 @@ __all__ = [
     "FORMAT_VERSION",
     "MAX_BLOB_BYTES",
     "MAX_PIXELS",
-    "TABLES",
     "check_identity",
     "check_tables",
     "is_blank",
@@ -30,35 +29,6 @@ MAX_PIXELS = 2**31
 
 MAX_BLOB_BYTES = 32 * 2**20
 """The longest run-length code that an archive may hold, packed or plain."""
-
-TABLES: dict[str, tuple[str, ...]] = {
-    "meta": ("key", "value"),
-    "frames": ("frame", "height", "width", "n", "crc32"),
-    "masks": (
-        "row",
-        "level",
-        "frame",
-        "mask_id",
-        "track_id",
-        "parent_id",
-        "x0",
-        "y0",
-        "x1",
-        "y1",
-        "area_px",
-        "score",
-        "stability",
-        "source",
-        "height",
-        "width",
-        "codec",
-        "crc32",
-        "rle",
-    ),
-    "frame_index": ("frame", "level", "first_row", "n"),
-    "dropped": ("frame", "mask_id", "level", "reason"),
-}
-"""Columns of every table, in order."""
 
 DDL = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -77,7 +47,7 @@ DDL = (
     "CREATE TABLE dropped (frame INTEGER NOT NULL, mask_id INTEGER NOT NULL, level INTEGER NOT NULL, "
     "reason TEXT NOT NULL, PRIMARY KEY (frame, mask_id)) WITHOUT ROWID",
 )
-"""Statements that make an empty archive."""
+"""Statements that make an empty archive; a file with others is refused."""
 
 
 def is_blank(connection: sqlite3.Connection) -> bool:
@@ -109,21 +79,29 @@ def check_identity(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def check_tables(connection: sqlite3.Connection, path: Path) -> None:
-    """Check that all tables are plain tables with the expected columns, and that nothing else is there.
+    """Check that the file defines exactly the tables and indexes of `DDL`.
 
-    A crafted file could hide a view that never ends behind a table's name; such a file is refused.
+    A crafted file could hide a view that never ends behind a table's name, and a damaged definition could
+    change what columns mean.
 
     Raises:
         ArchiveError: naming what is missing or unexpected.
     """
-    objects = {name: kind for kind, name in connection.execute("SELECT type, name FROM sqlite_master")}
-    for kind in objects.values():
-        if kind not in ("table", "index"):
-            raise ArchiveError(f"expected only tables in the archive {path}, found a {kind}; don't trust it")
-    for table, columns in TABLES.items():
-        info = connection.execute("SELECT name, hidden FROM pragma_table_xinfo(?)", (table,)).fetchall()
-        if objects.get(table) != "table" or info != [(name, 0) for name in columns]:
-            raise ArchiveError(
-                f"expected table {table}({', '.join(columns)}) in the archive {path}, found "
-                f"({', '.join(str(name) for name, _ in info) or 'none'}); the file is damaged or foreign"
-            )
+    found = {
+        (kind, name, sql)
+        for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_master")
+        if sql is not None
+    }
+    expected = {_definition(sql) for sql in DDL}
+    for kind, name, _ in (*(found - expected), *(expected - found)):
+        state = "missing or different" if (kind, name) in {e[:2] for e in expected} else "unexpected"
+        raise ArchiveError(
+            f"expected the tables of archive version {FORMAT_VERSION} in {path}, found the {kind} {name} "
+            f"{state}; the file is damaged or foreign"
+        )
+
+
+def _definition(sql: str) -> tuple[str, str, str]:
+    """Return type, name and text of a CREATE statement as SQLite lists them."""
+    words = sql.removeprefix("CREATE ").replace("UNIQUE ", "", 1).split()
+    return words[0].lower(), words[1], sql

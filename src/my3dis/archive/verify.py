@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,7 +139,7 @@ class _Check:
                 yield from part
         except ArchiveError as error:
             yield Problem(str(error), frame)
-        except (OverflowError, UnicodeDecodeError) as error:
+        except (OverflowError, struct.error) as error:
             yield Problem(f"a value cannot be read ({error})", frame)
 
     def _structure(self, db: sqlite3.Connection) -> _Found:
