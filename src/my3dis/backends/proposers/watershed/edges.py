@@ -15,12 +15,15 @@ __all__ = ["color_edges", "depth_edges", "edge_strength", "filled_depth"]
 
 Map = NDArray[np.float32]
 
-_COLOR_BLUR_PX = 1.0
+_COLOR_SCALES = ((1.0, 0.5), (3.0, 1.0))
+"""(blur in pixels, weight): the fine scale places edges, the coarse one sees through texture."""
 _COLOR_UNIT = 10.0
-"""CIE Lab difference per pixel that counts as a clear edge."""
+"""CIE Lab difference per pixel, over the scales, that counts as a clear edge."""
 _COLOR_MOST = 2.0
 _COLOR_FLOOR = 2.0
-"""Gradients below this many medians are texture and noise."""
+"""Gradients below this many medians are texture and noise ..."""
+_COLOR_FLOOR_RANGE = (0.02, 1.0)
+"""... but no less than rounding makes, and no more than this, lest a meadow swallow what stands in it."""
 
 _FILL_REACH_PX = 6.0
 _JUMP_REACH_PX = 2
@@ -59,13 +62,16 @@ def color_edges(color: NDArray[np.uint8]) -> Map:
     import cv2
 
     lab = cv2.cvtColor(color.astype(np.float32) / np.float32(255), cv2.COLOR_RGB2LAB)
-    lab = cv2.GaussianBlur(lab, (0, 0), _COLOR_BLUR_PX)
-    squared = np.zeros(color.shape[:2], np.float32)
-    for dx, dy in ((1, 0), (0, 1)):
-        slope = cv2.Sobel(lab, -1, dx, dy, ksize=3, scale=1 / 8)
-        squared += np.einsum("hwc,hwc->hw", slope, slope)
-    gradient = np.sqrt(squared)
-    beyond = np.maximum(gradient - _COLOR_FLOOR * np.median(gradient), 0)
+    gradient = np.zeros(color.shape[:2], np.float32)
+    for blur_px, share in _COLOR_SCALES:
+        blurred = cv2.GaussianBlur(lab, (0, 0), blur_px)
+        squared = np.zeros_like(gradient)
+        for dx, dy in ((1, 0), (0, 1)):
+            slope = cv2.Sobel(blurred, -1, dx, dy, ksize=3, scale=1 / 8)
+            squared += np.einsum("hwc,hwc->hw", slope, slope)
+        gradient += np.float32(share) * np.sqrt(squared)
+    floor = np.clip(_COLOR_FLOOR * np.median(gradient), *_COLOR_FLOOR_RANGE)
+    beyond = np.maximum(gradient - np.float32(floor), 0)
     saturated: Map = _COLOR_MOST * np.tanh(beyond / np.float32(_COLOR_UNIT * _COLOR_MOST))
     return saturated
 

@@ -42,6 +42,7 @@ class PixelGraph:
         import higra
 
         if self._size != size:
+            self._graph = None  # the old one goes before the new one comes
             self._graph, self._size = higra.get_4_adjacency_graph(size), size
         return self._graph
 
