@@ -75,14 +75,15 @@ def test_children_are_clamped_and_the_useless_dropped() -> None:
     )
     result = refine(FRAME, [2, 4], proposer, RefineOptions(min_area=3))
     assert proposer.asked == [(2, []), (4, [0, 1])]
-    masks = result.masks
+    masks = result.kept
     assert masks.mask_id.tolist() == [0, 1, 2]
+    assert result.dropped_id.tolist() == [3, 4, 5]
     assert masks.level.tolist() == [2, 2, 4]
     assert masks.parent_id.tolist() == [-1, -1, 0]
     assert masks.boxes[2].tolist() == [4, 0, 6, 8]
     assert masks.area_px[2] == 16
     assert masks.score.tolist() == [0.5] * 3
-    assert result.dropped == (("equals_parent", 1), ("min_area", 2))
+    assert result.reasons == ("equals_parent", "min_area", "min_area")
     hierarchy.require_nested(masks)
 
 
@@ -92,20 +93,20 @@ def test_a_whole_region_is_looked_into_again() -> None:
         {
             2: rectangles(2, (0, 0, 6, 8), (6, 0, 12, 8)),
             4: rectangles(4, (0, 0, 6, 8), (6, 0, 9, 8), parents=[0, 1]),
-            6: rectangles(6, (0, 0, 3, 8), (6, 0, 8, 8), parents=[0, 2]),
+            6: rectangles(6, (0, 0, 3, 8), (6, 0, 8, 8), parents=[0, 3]),
         }
     )
-    masks = refine(FRAME, [2, 4, 6], proposer).masks
-    assert proposer.asked[2] == (6, [0, 2])
+    masks = refine(FRAME, [2, 4, 6], proposer).kept
+    assert proposer.asked[2] == (6, [0, 3])
     assert masks.level.tolist() == [2, 2, 4, 6, 6]
-    assert masks.parent_id.tolist() == [-1, -1, 1, 0, 2]
+    assert masks.parent_id.tolist() == [-1, -1, 1, 0, 3]
     hierarchy.require_nested(masks)
 
 
 def test_nothing_found_ends_early() -> None:
     """When the first level is empty no finer level is asked for, and the result is empty."""
     proposer = Regions({2: MaskSet.empty(3, SIZE)})
-    assert len(refine(FRAME, [2, 4, 6], proposer).masks) == 0
+    assert len(refine(FRAME, [2, 4, 6], proposer).kept) == 0
     assert [level for level, _ in proposer.asked] == [2]
 
 
@@ -115,8 +116,8 @@ def test_final_masks_pass_untouched() -> None:
         [rectangles(2, (0, 0, 1, 1), first_id=9), rectangles(4, (0, 0, 1, 1), parents=9, first_id=4)]
     )
     result = refine(FRAME, [2, 4], Nested(masks), RefineOptions(min_area=50, final=True))
-    assert result.masks is masks
-    assert result.dropped == ()
+    assert result.kept is masks
+    assert result.reasons == ()
 
 
 def test_equal_children_of_nested_proposals_are_dropped() -> None:
@@ -129,9 +130,9 @@ def test_equal_children_of_nested_proposals_are_dropped() -> None:
         ]
     )
     result = refine(FRAME, [2, 4, 6], Nested(masks), RefineOptions(min_area=5))
-    assert result.masks.mask_id.tolist() == [0, 2]
-    assert result.masks.parent_id.tolist() == [-1, 0]
-    assert result.dropped == (("equals_parent", 1), ("min_area", 1))
+    assert result.kept.mask_id.tolist() == [0, 2]
+    assert result.kept.parent_id.tolist() == [-1, 0]
+    assert result.reasons == ("equals_parent", "min_area")
 
 
 @pytest.mark.parametrize(
@@ -159,7 +160,7 @@ def test_random_proposals_end_nested(maps: np.ndarray) -> None:
     if len(first):
         parents = np.arange(len(second), dtype=np.int32) % len(first)
         second = replace(second, parent_id=parents)
-    result = refine(FRAME, [2, 4], Regions({2: first, 4: second})).masks
+    result = refine(FRAME, [2, 4], Regions({2: first, 4: second})).kept
     hierarchy.require_linked(result, [2, 4])
     hierarchy.require_nested(result)
     assert (result.area_px > 0).all()

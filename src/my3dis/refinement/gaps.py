@@ -31,20 +31,22 @@ def find_gaps(masks: MaskSet, fill_area: int) -> list[RLEMask]:
     return sorted(gaps, key=lambda gap: (-gap.area(), *gap.bbox()))
 
 
-def gap_masks(masks: MaskSet, level: int, fill_area: int) -> MaskSet:
+def gap_masks(masks: MaskSet, level: int, fill_area: int, *, first_id: int | None = None) -> MaskSet:
     """Return gap masks for a frame, ready to be joined to its masks.
 
     Args:
         masks: all masks of the frame; those at ``level`` count as covered.
         level: the first (coarsest) level.
         fill_area: smallest gap, pixels.
+        first_id: id of the first gap; default: after the largest id of ``masks``.
 
     Returns:
-        Masks with ``source`` GAP, no parent, ids after the largest id of ``masks``, stability 1
-        (a stability threshold is about proposals) and score `GAP_SCORE`.
+        Masks with ``source`` GAP, no parent, stability 1 (a stability threshold is about proposals) and
+        score `GAP_SCORE`.
     """
     gaps = find_gaps(masks.at_level(level), fill_area)
-    first_id = int(masks.mask_id.max()) + 1 if len(masks) else 0
+    if first_id is None:
+        first_id = int(masks.mask_id.max(initial=-1)) + 1
     return from_runs(
         gaps,
         frame=masks.frame,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from my3dis.errors import DataError, PluginError
-from my3dis.masks.build import from_codes
-from my3dis.masks.codec import to_bytes, to_rle_mask
-from my3dis.masks.hierarchy import drop, parent_positions, require_linked
+from my3dis.masks.codec import measure, to_bytes, to_rle_mask
+from my3dis.masks.hierarchy import parent_positions, require_linked
 from my3dis.protocols import MaskProposer, RegionProposer
+from my3dis.refinement.selection import Selection, selection
 from my3dis.types import NO_ID, Frame, MaskSet
 
-__all__ = ["RefineOptions", "Refinement", "refine"]
+__all__ = ["RefineOptions", "refine"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,26 +31,12 @@ class RefineOptions:
     final: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refinement:
-    """The candidates of one frame.
-
-    Attributes:
-        masks: coarse to fine; parents are masks of the next coarser level, or, where a region was the
-            same at that level and therefore appears once only, of the level above it.
-        dropped: (reason, number) of proposals that did not become candidates, ascending by reason.
-    """
-
-    masks: MaskSet
-    dropped: tuple[tuple[str, int], ...] = ()
-
-
 def refine(
     frame: Frame,
     levels: Sequence[int],
     proposer: MaskProposer | RegionProposer,
     options: RefineOptions | None = None,
-) -> Refinement:
+) -> Selection:
     """Propose masks at all levels of a frame.
 
     A `MaskProposer` delivers all levels at once, nested; a `RegionProposer` is driven level by level:
@@ -65,6 +50,11 @@ def refine(
         proposer: what proposes.
         options: what is dropped.
 
+    Returns:
+        The candidates, coarse to fine, and what was dropped with reason ``min_area`` or
+        ``equals_parent``. Parents are masks of the next coarser level or, where a region was the same at
+        that level and therefore appears once only, of the level above it. Every proposal has its own id.
+
     Raises:
         PluginError: if the proposer breaks its contract (ids, levels, links, sizes).
 
@@ -74,83 +64,73 @@ def refine(
     if isinstance(proposer, MaskProposer):
         masks = proposer.propose(frame, levels)
         _require_contract(masks, frame, levels)
-        return Refinement(masks=masks) if options.final else _without_repeats(masks, options)
+        return (
+            selection(masks, np.full(len(masks), -1), ())
+            if options.final
+            else _without_repeats(masks, options)
+        )
     return _descend(frame, levels, proposer, options)
 
 
-def _without_repeats(masks: MaskSet, options: RefineOptions) -> Refinement:
+_REASONS = ("min_area", "equals_parent")
+_KEPT, _SMALL, _WHOLE = -1, 0, 1
+
+
+def _without_repeats(masks: MaskSet, options: RefineOptions) -> Selection:
     """Drop nested masks that are small or equal their parent; children go to the nearest kept ancestor."""
-    small = masks.area_px < max(1, options.min_area)
     parents = parent_positions(masks)
     # Inside its parent by construction, a child of the same area is the same mask.
-    equal = (parents != NO_ID) & (masks.area_px == masks.area_px[parents]) & ~small
-    dropped = Counter({"equals_parent": int(equal.sum()), "min_area": int(small.sum())})
-    return Refinement(masks=drop(masks, ~(small | equal)), dropped=_sorted(dropped))
+    equal = (parents != NO_ID) & (masks.area_px == masks.area_px[parents])
+    verdict = np.where(equal, _WHOLE, _KEPT)
+    verdict[masks.area_px < max(1, options.min_area)] = _SMALL
+    return selection(masks, verdict, _REASONS)
 
 
 def _descend(
     frame: Frame, levels: Sequence[int], proposer: RegionProposer, options: RefineOptions
-) -> Refinement:
-    found: list[MaskSet] = []
-    dropped: Counter[str] = Counter()
+) -> Selection:
+    proposed: list[MaskSet] = []
+    verdicts: list[NDArray[np.int64]] = []
     regions = MaskSet.empty(frame.index, frame.image_size)
     next_id = 0
     for rank, level in enumerate(levels):
         if rank and not len(regions):
             break
-        proposals = proposer.propose_in(frame, level, regions)
-        _require_proposals(proposals, frame, level, regions)
-        if options.final:
-            children, whole = proposals, np.zeros(0, np.int32)
-        else:
-            children, whole = _clamp(proposals, regions, options.min_area, dropped)
-        children = replace(children, mask_id=np.arange(next_id, next_id + len(children), dtype=np.int32))
+        children = proposer.propose_in(frame, level, regions)
+        _require_proposals(children, frame, level, regions)
+        ids = np.arange(next_id, next_id + len(children), dtype=np.int32)
         next_id += len(children)
-        found.append(children)
+        children = replace(children, mask_id=ids)
+        verdict = np.full(len(children), _KEPT)
+        if not options.final:
+            children, verdict = _clamp(children, regions, options.min_area)
+        proposed.append(children)
+        verdicts.append(verdict)
         # What is whole at this level may still split at the next: it stays in the front.
-        regions = MaskSet.concatenate([regions.select(np.isin(regions.mask_id, whole)), children])
-    masks = MaskSet.concatenate(found) if found else regions
-    return Refinement(masks=masks, dropped=_sorted(dropped))
+        whole = np.isin(regions.mask_id, children.parent_id[verdict == _WHOLE])
+        regions = MaskSet.concatenate([regions.select(whole), children.select(verdict == _KEPT)])
+    return selection(MaskSet.concatenate(proposed), np.concatenate(verdicts), _REASONS)
 
 
-def _clamp(
-    proposals: MaskSet, regions: MaskSet, min_area: int, dropped: Counter[str]
-) -> tuple[MaskSet, NDArray[np.int32]]:
-    """Cut proposals to their regions; return what remains and the ids of regions proposed whole."""
+def _clamp(proposals: MaskSet, regions: MaskSet, min_area: int) -> tuple[MaskSet, NDArray[np.int64]]:
+    """Cut proposals to their regions and judge what remains of each."""
     position = {int(i): p for p, i in enumerate(regions.mask_id.tolist())}
-    kept: list[int] = []
-    rles: list[bytes] = []
-    whole: set[int] = set()
-    for i, (rle, parent) in enumerate(zip(proposals.rle, proposals.parent_id.tolist(), strict=True)):
-        area, code = int(proposals.area_px[i]), rle
+    verdict = np.full(len(proposals), _KEPT)
+    rles = list(proposals.rle)
+    for i, parent in enumerate(proposals.parent_id.tolist()):
+        area = int(proposals.area_px[i])
         if parent != NO_ID:
             at = position[parent]
-            runs = to_rle_mask(rle, proposals.image_size)
-            inside = runs & to_rle_mask(regions.rle[at], regions.image_size)
+            region = to_rle_mask(regions.rle[at], regions.image_size)
+            inside = to_rle_mask(rles[i], proposals.image_size) & region
             if inside.area() < area:
-                area, code = int(inside.area()), to_bytes(inside)
-            if area and area == int(regions.area_px[at]):
-                dropped["equals_parent"] += 1
-                whole.add(parent)
-                continue
+                area, rles[i] = int(inside.area()), to_bytes(inside)
+            if area == int(regions.area_px[at]):
+                verdict[i] = _WHOLE
         if area < max(1, min_area):
-            dropped["min_area"] += 1
-            continue
-        kept.append(i)
-        rles.append(code)
-    chosen = proposals.select(np.array(kept, np.int64))
-    children = from_codes(
-        rles,
-        frame=chosen.frame,
-        image_size=chosen.image_size,
-        mask_id=np.arange(len(kept)),
-        level=chosen.level,
-        parent_id=chosen.parent_id,
-        score=chosen.score,
-        stability=chosen.stability,
-        source=chosen.source,
-    )
-    return children, np.array(sorted(whole), np.int32)
+            verdict[i] = _SMALL
+    boxes, area_px = measure(rles, proposals.image_size)
+    return replace(proposals, rle=tuple(rles), boxes=boxes, area_px=area_px), verdict
 
 
 def _require_contract(masks: MaskSet, frame: Frame, levels: Sequence[int]) -> None:
@@ -178,7 +158,3 @@ def _require_frame(masks: MaskSet, frame: Frame) -> None:
             f"expected masks of frame {frame.index} with size {frame.image_size}, "
             f"found frame {masks.frame} with size {masks.image_size}; fix the plug-in"
         )
-
-
-def _sorted(dropped: Counter[str]) -> tuple[tuple[str, int], ...]:
-    return tuple(sorted((reason, n) for reason, n in dropped.items() if n))

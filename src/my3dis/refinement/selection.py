@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from my3dis.masks.suppress import duplicates
 from my3dis.refinement.limits import MaskLimits
 from my3dis.types import MaskSet, MaskSource
 
-__all__ = ["REASONS", "Selection", "select_masks"]
+__all__ = ["REASONS", "Selection", "select_masks", "selection"]
 
 REASONS = ("min_area", "stability", "duplicate", "max_masks_per_level")
 """Why a mask can be dropped, in the order in which the checks run; a mask has one reason."""
@@ -20,19 +21,36 @@ REASONS = ("min_area", "stability", "duplicate", "max_masks_per_level")
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Selection:
-    """The masks of one frame after filtering.
+    """The masks of one frame that go on, and the others with a reason each.
 
     Attributes:
         kept: masks that go on; children of dropped masks belong to the nearest kept ancestor.
         dropped_id: (M,) int32 ids of the others.
         dropped_level: (M,) int16 their levels.
-        reasons: M names from `REASONS`.
+        reasons: (M,) short names.
     """
 
     kept: MaskSet
     dropped_id: NDArray[np.int32]
     dropped_level: NDArray[np.int16]
     reasons: tuple[str, ...]
+
+
+def selection(masks: MaskSet, verdict: NDArray[np.int64], names: Sequence[str]) -> Selection:
+    """Split a set by a verdict per mask.
+
+    Args:
+        masks: N masks of a frame.
+        verdict: (N,) position of the reason in ``names``, negative = kept.
+        names: reasons.
+    """
+    out = np.flatnonzero(verdict >= 0)
+    return Selection(
+        kept=drop(masks, verdict < 0) if len(out) else masks,
+        dropped_id=masks.mask_id[out],
+        dropped_level=masks.level[out],
+        reasons=tuple(names[code] for code in verdict[out].tolist()),
+    )
 
 
 def select_masks(masks: MaskSet, limits: MaskLimits) -> Selection:
@@ -61,13 +79,7 @@ def select_masks(masks: MaskSet, limits: MaskLimits) -> Selection:
         reject(repeated, 2)
     if limits.max_per_level is not None:
         reject(_beyond(masks, reason < 0, limits.max_per_level), 3)
-    out = np.flatnonzero(reason >= 0)
-    return Selection(
-        kept=drop(masks, reason < 0),
-        dropped_id=masks.mask_id[out],
-        dropped_level=masks.level[out],
-        reasons=tuple(REASONS[code] for code in reason[out].tolist()),
-    )
+    return selection(masks, reason, REASONS)
 
 
 def _beyond(masks: MaskSet, left: NDArray[np.bool_], most: int) -> NDArray[np.bool_]:
