@@ -258,3 +258,15 @@ def test_random_masks_still_give_a_tree(seed: int) -> None:
     result = lifted(frames, levels, parents)
     require_tree(result.instances)
     assert len(result.instances)
+
+
+def test_an_object_that_goes_on_unseen_is_trusted_less() -> None:
+    """Points beside an object that no view saw may be its own, so its confidence is lower."""
+    # In the cloud, yet its depth is nowhere in the images; too large to be filled as a hole.
+    beside = Panel((0.8, 2.0), (-0.3, 0.3), 2.2)
+    frames = [both_levels(i, x) for i, x in enumerate(VIEWS)]
+    whole, cut = lifted(frames), lifted(frames, cloud=cloud_of([*WORLD, beside]))
+    ids = whole.instances.instance_id.tolist()
+    assert cut.instances.instance_id.tolist() == ids
+    lower = dict(zip(ids, (cut.instances.score < whole.instances.score).tolist(), strict=True))
+    assert (lower[1], lower[2], lower[101], lower[102]) == (False, True, False, True)

@@ -116,7 +116,7 @@ def lift_instances(
     tree = build_tree(claims, _related(tracks, group), options.hierarchy)
     joined = np.flatnonzero(group != np.arange(len(group))).tolist()
     return Lifted(
-        instances=_instances(cloud, merged, tracks, tree),
+        instances=_instances(cloud, tracks, tree, instance_scores(merged, tree, unseen, surface.near)),
         merged=tuple((int(tracks.track_id[i]), int(tracks.track_id[group[i]])) for i in joined),
         dropped=tree.dropped,
         speck_points=specks,
@@ -135,7 +135,7 @@ def _related(tracks: TrackSet, group: NDArray[np.int32]) -> NDArray[np.int32]:
     return related
 
 
-def _instances(cloud: SceneCloud, votes: Votes, tracks: TrackSet, tree: Tree) -> InstanceSet:
+def _instances(cloud: SceneCloud, tracks: TrackSet, tree: Tree, score: NDArray[np.float32]) -> InstanceSet:
     track = np.asarray(tree.track, np.int64)
     parent = np.asarray(tree.parent, np.int64)
     sizes = np.asarray([len(p) for p in tree.points], np.int64)
@@ -145,7 +145,7 @@ def _instances(cloud: SceneCloud, votes: Votes, tracks: TrackSet, tree: Tree) ->
         level=tracks.level[track],
         parent_id=id_or_none[parent],
         label=np.full(len(track), NO_ID, np.int32),
-        score=instance_scores(votes, tree),
+        score=score,
         point_offsets=np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)]),
         point_index=np.concatenate([np.zeros(0, np.int64), *tree.points]),
         n_points=len(cloud),
