@@ -1,8 +1,9 @@
 """Carry masks along a backward sampling grid; the shared core of the weight-free trackers.
 
 For every pixel of the new frame a grid says where that pixel was in the previous frame. A mask is carried
-by sampling its last version through the grid. Held masks are soft (how much of a pixel is inside): hard
-masks would stand still under motion of less than half a pixel per frame, however long it lasts.
+by sampling its last version through the grid. Between prompts a mask is held as the signed distance to its
+border: a hard mask would stand still under motion of less than half a pixel per frame, however long it
+lasts, and a soft one would blur; a distance is linear across the border and sampled without either.
 """
 
 from __future__ import annotations
@@ -23,8 +24,12 @@ __all__ = ["BackwardGrid", "GridSource", "GridTracker"]
 
 BLOCK_PX = 16
 """Side of the blocks whose ranges tell where a mask may have gone."""
-SHARPNESS = 1.5
-"""How strongly soft borders are steepened each step, so that repeated sampling does not blur them."""
+MARGIN_PX = 8
+"""Distances are held up to this many pixels from the border, and around a mask's box."""
+STEPS_PER_PX = 256
+"""Held values per pixel of distance: coarser ones would round slow motion off."""
+BORDER = MARGIN_PX * STEPS_PER_PX
+"""The held value on the border of a mask; more is inside, 0 is far outside."""
 
 THIN_SHARE = 0.8
 """A mask that smoothing would leave less of than this consists of thin parts, not of specks."""
@@ -61,12 +66,12 @@ class GridSource(Protocol[ViewT]):
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """One object: its level, the box of its last mask, and that mask as a code or as packed softness."""
+    """One object: its level, a box, and its mask as a code, or the distances in that box, compressed."""
 
     level: int
     box: Box
     rle: bytes | None
-    soft: bytes
+    distances: bytes
 
 
 class GridTracker(Generic[ViewT]):
@@ -119,6 +124,8 @@ class GridTracker(Generic[ViewT]):
             self._held.pop(track_id, None)
 
     def _carry(self, grid: BackwardGrid, frame_index: int) -> MaskSet:
+        import cv2
+
         reach = _Reach.of(grid)
         rows: list[tuple[int, int, Box, bytes, int, float]] = []
         for track_id, held in list(self._held.items()):
@@ -127,48 +134,88 @@ class GridTracker(Generic[ViewT]):
             if moved is None:
                 del self._held[track_id]
                 continue
-            soft, box, confidence = moved
-            mask = soft >= 128
-            rle = encode_in_box(mask, box, self._image_size)
-            rows.append((track_id, held.level, box, rle, int(np.count_nonzero(mask)), confidence))
-            self._held[track_id] = _Held(held.level, box, None, zlib.compress(soft.tobytes(), 1))
+            distances, box, confidence = moved
+            mask = (distances >= BORDER).view(np.uint8)
+            left, top, width, height = cv2.boundingRect(mask)
+            x0, y0 = box[0] + left, box[1] + top
+            tight = (x0, y0, x0 + width, y0 + height)
+            rle = encode_in_box(mask[top : top + height, left : left + width], tight, self._image_size)
+            rows.append((track_id, held.level, tight, rle, cv2.countNonZero(mask), confidence))
+            self._held[track_id] = _Held(held.level, box, None, zlib.compress(distances.tobytes(), 1))
         return _as_mask_set(rows, frame_index, self._image_size)
 
     def _move(
         self, held: _Held, grid: BackwardGrid, target: Box
-    ) -> tuple[NDArray[np.uint8], Box, float] | None:
-        """Return the soft mask in its new tight box and its confidence, or None when nothing is left."""
+    ) -> tuple[NDArray[np.uint16], Box, float] | None:
+        """Return distances around the mask, their box and the confidence, or None when nothing is left."""
         import cv2
 
+        before, box = self._distances(held)
         x0, y0, x1, y1 = target
         window = (slice(y0, y1), slice(x0, x1))
         sampled = cv2.remap(
-            self._soft_mask(held),
-            grid.source_x_px[window] - np.float32(held.box[0]),
-            grid.source_y_px[window] - np.float32(held.box[1]),
+            before,
+            grid.source_x_px[window] - np.float32(box[0]),
+            grid.source_y_px[window] - np.float32(box[1]),
             cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_CONSTANT,
             borderValue=0,
         )
         known = grid.known[window]
-        expected = int(np.count_nonzero(sampled >= 128))
-        soft = np.where(known, sampled, np.uint8(0))
-        seen = int(np.count_nonzero(soft >= 128))
+        expected = np.count_nonzero(sampled >= BORDER)
+        # Just outside, not far outside: a hole of one pixel then closes by itself.
+        distances = np.where(known, sampled, np.minimum(sampled, np.uint16(BORDER - STEPS_PER_PX // 2)))
+        seen = np.count_nonzero(distances >= BORDER)
         if not seen:
             return None
-        soft = _tidy(soft, known)
-        bx, by, width, height = cv2.boundingRect((soft >= 128).view(np.uint8))
+        distances = _tidy(distances, known)
+        left, top, width, height = cv2.boundingRect((distances >= BORDER).view(np.uint8))
         if not width:
             return None
-        # One pixel of margin keeps the soft border that lies outside the tight box.
-        soft = np.ascontiguousarray(soft[by : by + height, bx : bx + width])
-        return soft, (x0 + bx, y0 + by, x0 + bx + width, y0 + by + height), seen / expected
+        tight = (x0 + left, y0 + top, x0 + left + width, y0 + top + height)
+        wide = _widened(tight, self._image_size)
+        kept = _cut(distances, target, wide)
+        return kept, wide, seen / expected
 
-    def _soft_mask(self, held: _Held) -> NDArray[np.uint8]:
-        x0, y0, x1, y1 = held.box
-        if held.rle is not None:
-            return decode_crop(held.rle, self._image_size, held.box).view(np.uint8) * np.uint8(255)
-        return np.frombuffer(zlib.decompress(held.soft), np.uint8).reshape(y1 - y0, x1 - x0)
+    def _distances(self, held: _Held) -> tuple[NDArray[np.uint16], Box]:
+        if held.rle is None:
+            x0, y0, x1, y1 = held.box
+            packed = zlib.decompress(held.distances)
+            return np.frombuffer(packed, np.uint16).reshape(y1 - y0, x1 - x0), held.box
+        wide = _widened(held.box, self._image_size)
+        return _signed_distances(decode_crop(held.rle, self._image_size, wide)), wide
+
+
+def _signed_distances(mask: NDArray[np.bool_]) -> NDArray[np.uint16]:
+    """Return the held values of a mask: distance from the border half way between two pixels."""
+    import cv2
+
+    inside = mask.view(np.uint8)
+    distance_in = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
+    distance_out = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 3)
+    signed = np.where(mask, distance_in - 0.5, 0.5 - distance_out)
+    return np.clip(BORDER + STEPS_PER_PX * signed, 0, 2 * BORDER).astype(np.uint16)
+
+
+def _widened(box: Box, image_size: tuple[int, int]) -> Box:
+    height, width = image_size
+    x0, y0, x1, y1 = box
+    return (
+        max(0, x0 - MARGIN_PX),
+        max(0, y0 - MARGIN_PX),
+        min(width, x1 + MARGIN_PX),
+        min(height, y1 + MARGIN_PX),
+    )
+
+
+def _cut(values: NDArray[np.uint16], box: Box, wanted: Box) -> NDArray[np.uint16]:
+    """Return the values of the wanted box, 0 (far outside) where they are not given."""
+    x0, y0 = max(box[0], wanted[0]), max(box[1], wanted[1])
+    x1, y1 = min(box[2], wanted[2]), min(box[3], wanted[3])
+    cut = np.zeros((wanted[3] - wanted[1], wanted[2] - wanted[0]), np.uint16)
+    inner = values[y0 - box[1] : y1 - box[1], x0 - box[0] : x1 - box[0]]
+    cut[y0 - wanted[1] : y1 - wanted[1], x0 - wanted[0] : x1 - wanted[0]] = inner
+    return cut
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -208,22 +255,23 @@ class _Reach:
         )
 
 
-def _tidy(soft: NDArray[np.uint8], known: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Fill narrow unknown places between parts of the mask, remove specks and steepen the border."""
+def _tidy(distances: NDArray[np.uint16], known: NDArray[np.bool_]) -> NDArray[np.uint16]:
+    """Fill narrow unknown places between parts of the mask, and remove specks around unknown places.
+
+    Elsewhere nothing is smoothed: repeated smoothing would round every corner off.
+    """
     import cv2
 
-    if not known.all():
-        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
-        closed = cv2.morphologyEx(soft, cv2.MORPH_CLOSE, kernel)
-        soft = np.where(known, soft, closed)
-    smooth = cv2.medianBlur(soft, 3)
+    if known.all():
+        return distances
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+    closed = cv2.morphologyEx(distances, cv2.MORPH_CLOSE, kernel)
+    filled = np.where(known, distances, closed)
+    doubtful = cv2.dilate((~known).view(np.uint8), np.ones((3, 3), np.uint8)).view(np.bool_)
+    smooth: NDArray[np.uint16] = np.where(doubtful, cv2.medianBlur(filled, 3), filled)
     # The median removes specks, but also whatever is one pixel wide: such objects stay as they are.
-    if np.count_nonzero(smooth >= 128) >= THIN_SHARE * np.count_nonzero(soft >= 128):
-        soft = smooth
-    steep: NDArray[np.uint8] = cv2.convertScaleAbs(
-        cv2.subtract(soft, np.full(1, 127.5 * (1 - 1 / SHARPNESS))), alpha=SHARPNESS
-    )
-    return steep
+    thin = np.count_nonzero(smooth >= BORDER) < THIN_SHARE * np.count_nonzero(filled >= BORDER)
+    return filled if thin else smooth
 
 
 def _as_mask_set(
