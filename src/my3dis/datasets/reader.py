@@ -16,7 +16,7 @@ from my3dis.datasets.files import fingerprint_of, read_color, read_depth_m
 from my3dis.errors import DataError
 from my3dis.types import Camera, Frame, ScanOverview, SceneCloud
 
-__all__ = ["DepthFormat", "FolderReader", "ScanFiles", "counted"]
+__all__ = ["DepthFormat", "FolderReader", "ScanFiles"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,8 +149,3 @@ class FolderReader:
             return None
         pose: NDArray[np.float64] = self.files.poses[index]
         return pose
-
-
-def counted(n: int, thing: str, plural: str | None = None) -> str:
-    """Return "1 pose" or "3 poses"."""
-    return f"{n} {thing}" if n == 1 else f"{n} {plural or thing + 's'}"

@@ -12,15 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from my3dis.datasets.files import (
-    IMAGE_SUFFIXES,
-    list_files,
-    read_color,
-    read_depth_m,
-    read_matrix,
-    read_poses,
-)
-from my3dis.datasets.reader import FolderReader, ScanFiles, counted
+from my3dis.datasets.files import list_files, read_matrix
+from my3dis.datasets.layout import Notes, color_files, find_depth, find_poses
+from my3dis.datasets.reader import DepthFormat, FolderReader, ScanFiles
 from my3dis.errors import DataError
 from my3dis.protocols import DatasetPlugin
 from my3dis.types import Camera, ScanOverview
@@ -28,6 +22,8 @@ from my3dis.types import Camera, ScanOverview
 __all__ = ["PLUGIN", "detect", "open_scannet"]
 
 _VERSION = "1"
+_MESH = "_vh_clean_2.ply"
+_FORMAT = DepthFormat()
 
 
 def detect(path: Path) -> bool:
@@ -40,30 +36,34 @@ def open_scannet(path: Path) -> FolderReader:
     """Open an exported ScanNet scene.
 
     Raises:
-        DataError: if there are no colour images, an intrinsics file is broken, or depth does not fit it.
+        DataError: if there are no colour images, an intrinsics file is broken, or images do not fit it.
     """
-    root = path.resolve()
-    color = list_files(root / "color", IMAGE_SUFFIXES)
-    if not color:
-        raise DataError(f"{root / 'color'}: expected colour images (.jpg or .png), found none; export them")
-    height, width = read_color(color[0]).shape[:2]
-    notes = _Notes([f"{counted(len(color), 'colour image')} {width}x{height}"], [])
-    stems = [p.stem for p in color]
+    root, notes = path.resolve(), Notes()
+    color, (height, width) = color_files(root / "color", notes)
+    names = tuple(p.stem for p in color)
     cameras = _Cameras.find(root)
     color_camera = cameras.color_for(width, height)
-    depth, depth_camera = _depth(root, stems, cameras, notes, (width, height))
-    poses, invalid = _poses(root, stems, notes)
+    depth, depth_size = find_depth(names, _by_stem(root / "depth", ".png"), notes, _FORMAT)
+    depth_camera = None
+    if depth_size is not None:
+        depth_camera = cameras.depth_for(depth_size[1], depth_size[0], color_camera)
+        if depth_camera is None:
+            notes.missing.append("no intrinsic/intrinsic_depth.txt: depth is not used, lift is skipped")
+            depth = ()
+    pose_files = _by_stem(root / "pose", ".txt")
+    poses, invalid = find_poses(names, pose_files, notes)
     mesh = _mesh(root, notes)
     ground_truth = root / "gt"
     files = ScanFiles(
         color=color,
-        names=tuple(stems),
+        names=names,
         depth=depth,
         poses=poses,
         color_camera=color_camera,
         depth_camera=depth_camera,
+        depth_format=_FORMAT,
         cloud=mesh,
-        extra=(*cameras.paths, *(list_files(root / "pose", (".txt",)) if poses is not None else ())),
+        extra=(*cameras.paths, *pose_files.values()),
     )
     overview = ScanOverview(
         scene=root.name,
@@ -80,12 +80,6 @@ def open_scannet(path: Path) -> FolderReader:
         missing=tuple(notes.missing),
     )
     return FolderReader(overview, files, _VERSION)
-
-
-@dataclass(frozen=True)
-class _Notes:
-    found: list[str]
-    missing: list[str]
 
 
 @dataclass(frozen=True)
@@ -108,77 +102,36 @@ class _Cameras:
         return cls(matrices.get("color"), matrices.get("depth"), tuple(found.values()))
 
     def color_for(self, width: int, height: int) -> Camera | None:
-        return None if self.color is None else _camera(self.color, width, height, "colour", self.paths)
+        return None if self.color is None else self._camera(self.color, "colour", width, height)
 
-    def depth_for(self, width: int, height: int, color_size: tuple[int, int]) -> Camera | None:
+    def depth_for(self, width: int, height: int, color: Camera | None) -> Camera | None:
         if self.depth is not None:
-            return _camera(self.depth, width, height, "depth", self.paths)
-        camera = self.color_for(*color_size)  # depth is registered to colour, so its camera is the same
-        return None if camera is None else camera.scaled_to(width, height)
+            return self._camera(self.depth, "depth", width, height)
+        # Exported depth is registered to colour, so its camera is the colour camera, resampled.
+        return None if color is None else color.scaled_to(width, height)
+
+    def _camera(self, k: NDArray[np.float64], what: str, width: int, height: int) -> Camera:
+        cx, cy = float(k[0, 2]), float(k[1, 2])
+        # The files carry no image size, but a principal point is near the middle of its image.
+        if not (0.3 <= cx / width <= 0.7 and 0.3 <= cy / height <= 0.7):
+            raise DataError(
+                f"{self.paths[0].parent}: {what} is {width}x{height} but its intrinsics are for about "
+                f"{2 * cx + 1:.0f}x{2 * cy + 1:.0f} (principal point {cx:g}, {cy:g}); expected intrinsics "
+                f"of the size of the {what} images: correct the intrinsics file or resize the images"
+            )
+        return Camera(float(k[0, 0]), float(k[1, 1]), cx, cy, width, height)
 
 
-def _camera(k: NDArray[np.float64], width: int, height: int, what: str, paths: tuple[Path, ...]) -> Camera:
-    cx, cy = float(k[0, 2]), float(k[1, 2])
-    # The files carry no image size, but a principal point is near the middle of its image.
-    if not (0.3 <= cx / width <= 0.7 and 0.3 <= cy / height <= 0.7):
-        raise DataError(
-            f"{paths[0].parent}: expected intrinsics for {what} of {width}x{height}, found a principal point "
-            f"({cx:g}, {cy:g}) that is for about {2 * cx + 1:.0f}x{2 * cy + 1:.0f}; "
-            f"{what} and its intrinsics do not belong together: fix intrinsic_*.txt or resize the images"
-        )
-    return Camera(float(k[0, 0]), float(k[1, 1]), cx, cy, width, height)
+def _by_stem(folder: Path, suffix: str) -> dict[str, Path]:
+    return {p.stem: p for p in list_files(folder, (suffix,))} if folder.is_dir() else {}
 
 
-def _depth(
-    root: Path, stems: list[str], cameras: _Cameras, notes: _Notes, color_size: tuple[int, int]
-) -> tuple[tuple[Path | None, ...], Camera | None]:
-    by_stem = {p.stem: p for p in list_files(root / "depth", (".png",))} if (root / "depth").is_dir() else {}
-    depth = tuple(by_stem.get(stem) for stem in stems)
-    present = [p for p in depth if p is not None]
-    if not present:
-        why = f" with the names of colour images, though depth/ has {len(by_stem)} files" if by_stem else ""
-        notes.missing.append(f"no depth images{why}: lift and evaluate are skipped")
-        return (), None
-    height, width = read_depth_m(present[0]).shape
-    camera = cameras.depth_for(width, height, color_size)
-    if camera is None:
-        notes.missing.append(
-            "no intrinsic/intrinsic_depth.txt: depth is not used, lift and evaluate are skipped"
-        )
-        return (), None
-    notes.found.append(f"{counted(len(present), 'depth image')} {width}x{height}")
-    if len(present) < len(stems):
-        notes.missing.append(
-            f"depth of {counted(len(stems) - len(present), 'frame')}: used there with colour only"
-        )
-    return depth, camera
-
-
-def _poses(root: Path, stems: list[str], notes: _Notes) -> tuple[NDArray[np.float64] | None, tuple[int, ...]]:
-    by_stem = {p.stem: p for p in list_files(root / "pose", (".txt",))} if (root / "pose").is_dir() else {}
-    if not by_stem:
-        notes.missing.append("no poses: lift and evaluate are skipped")
-        return None, ()
-    poses = read_poses(by_stem.get(stem) for stem in stems)
-    invalid = tuple(int(i) for i in np.flatnonzero(np.isnan(poses[:, 0, 0])))
-    valid = len(stems) - len(invalid)
-    if not valid:
-        notes.missing.append(f"no valid pose among {len(by_stem)} files: lift and evaluate are skipped")
-        return None, invalid
-    notes.found.append(counted(valid, "camera pose"))
-    if invalid:
-        notes.missing.append(
-            f"valid poses of {counted(len(invalid), 'frame')} (missing, inf or nan): not used for lifting"
-        )
-    return poses, invalid
-
-
-def _mesh(root: Path, notes: _Notes) -> Path | None:
-    meshes = [p for p in list_files(root, (".ply",)) if p.name.endswith("_vh_clean_2.ply") and p.is_file()]
-    preferred = [p for p in meshes if p.name == f"{root.name}_vh_clean_2.ply"]
+def _mesh(root: Path, notes: Notes) -> Path | None:
+    meshes = [p for p in list_files(root, (".ply",)) if p.name.endswith(_MESH)]
     if not meshes:
-        notes.missing.append("no *_vh_clean_2.ply mesh: points are fused from depth, evaluate is skipped")
+        notes.missing.append(f"no *{_MESH} mesh: points are fused from depth, evaluate is skipped")
         return None
+    preferred = [p for p in meshes if p.name == f"{root.name}{_MESH}"]
     mesh = (preferred or meshes)[0]
     notes.found.append(f"mesh {mesh.name}")
     return mesh

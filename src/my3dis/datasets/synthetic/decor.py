@@ -16,7 +16,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def floor_lamp(rng: np.random.Generator, palette: Palette) -> Piece:
+def floor_lamp(palette: Palette) -> Piece:
     """Build a standing lamp: base, pole and shade."""
     piece = Piece("floor lamp", "lamp", 0.4, 0.4)
     shade = Material(Pattern.FABRIC, (0.85, 0.72, 0.48), (0.95, 0.85, 0.62), scale_m=0.03, glow=0.55)
@@ -37,7 +37,7 @@ def table_lamp(rng: np.random.Generator, palette: Palette) -> Piece:
     return piece
 
 
-def plant(rng: np.random.Generator, palette: Palette) -> Piece:
+def plant(rng: np.random.Generator) -> Piece:
     """Build a potted plant: pot, soil, and leaves around a stem."""
     piece = Piece("plant", "otherprop", 0.5, 0.5)
     pot = Material(Pattern.PLAIN, (0.45, 0.20, 0.11), gloss=0.05)
@@ -139,7 +139,7 @@ def carton(rng: np.random.Generator, palette: Palette) -> Piece:
     return piece
 
 
-def ball(rng: np.random.Generator, palette: Palette) -> Piece:
+def ball(rng: np.random.Generator) -> Piece:
     """Build a striped ball."""
     r = float(rng.uniform(0.12, 0.17))
     piece = Piece("ball", "otherprop", 2 * r, 2 * r)
@@ -148,7 +148,7 @@ def ball(rng: np.random.Generator, palette: Palette) -> Piece:
     return piece
 
 
-def bin_(rng: np.random.Generator, palette: Palette) -> Piece:
+def bin_(palette: Palette) -> Piece:
     """Build a waste-paper bin: wall and dark inside."""
     piece = Piece("bin", "otherprop", 0.28, 0.28)
     wall = Material(Pattern.CHECKS, (0.30, 0.31, 0.33), (0.24, 0.25, 0.27), scale_m=0.035, gloss=0.1)
@@ -169,12 +169,12 @@ def stool(rng: np.random.Generator, palette: Palette) -> Piece:
     return piece
 
 
-def monitor(rng: np.random.Generator, palette: Palette) -> Piece:
+def monitor(palette: Palette) -> Piece:
     """Build a computer monitor: casing, screen and stand."""
     return _display("monitor", "otherprop", (0.58, 0.36), palette)
 
 
-def screen(rng: np.random.Generator, palette: Palette) -> Piece:
+def screen(palette: Palette) -> Piece:
     """Build a television set: casing, screen and stand."""
     return _display("television", "television", (1.0, 0.58), palette)
 
@@ -214,7 +214,7 @@ def book_stack(rng: np.random.Generator, palette: Palette) -> Piece:
     return piece
 
 
-def fruit_bowl(rng: np.random.Generator, palette: Palette) -> Piece:
+def fruit_bowl(palette: Palette) -> Piece:
     """Build a bowl of fruit: bowl and fruits."""
     piece = Piece("fruit bowl", "otherprop", 0.3, 0.3)
     piece.round("bowl", (0, 0.15, 0), (0.06, 0.145), 0.085, palette.white)

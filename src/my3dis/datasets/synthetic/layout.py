@@ -58,7 +58,14 @@ class Plan:
     _names: Counter[str] = field(default_factory=Counter)
     _footprints: list[_Footprint] = field(default_factory=list)
 
-    def place(self, piece: Piece, at: Sequence[float], yaw: float = 0.0, *, structural: bool = False) -> None:
+    def place(
+        self,
+        piece: Piece,
+        at: Sequence[float] | NDArray[np.float64],
+        yaw: float = 0.0,
+        *,
+        structural: bool = False,
+    ) -> None:
         """Put a piece's foot at a world position, turned about the vertical."""
         turn, foot = rotation(yaw), np.array(at, float)
         if not structural and piece.label != "floormat" and foot[2] < 0.01:
@@ -84,7 +91,8 @@ class Plan:
     def wall_point(self, wall: str, along: float, off: float = 0.0, up: float = 0.0) -> NDArray[np.float64]:
         """Return a world position by distance along a wall from its middle, off it, and up."""
         half = self.size_m[0] / 2 if wall in "EW" else self.size_m[1] / 2
-        return rotation(_YAW[wall]) @ np.array([along, off - half, up])
+        point: NDArray[np.float64] = rotation(_YAW[wall]) @ np.array([along, off - half, up])
+        return point
 
     def is_free(self, piece: Piece, x: float, y: float, yaw: float) -> bool:
         """Whether a piece with its middle there would touch neither furniture nor walls."""
@@ -103,7 +111,7 @@ class Plan:
     def on_top(
         self,
         surface: Surface,
-        at: Sequence[float],
+        at: Sequence[float] | NDArray[np.float64],
         yaw: float,
         pieces: Sequence[tuple[Piece, float]],
         rng: np.random.Generator,
@@ -173,7 +181,7 @@ def _spread(
 
 
 def _window_wall(plan: Plan, palette: Palette, rng: np.random.Generator) -> None:
-    chest, green = furniture.drawers(rng, palette), decor.plant(rng, palette)
+    chest, green = furniture.drawers(rng, palette), decor.plant(rng)
     where = _spread(plan, "W", (chest, green), 0.95, rng)
     plan.at_wall(decor.window(rng, palette), "W", float(rng.uniform(-0.25, 0.25)), up=1.05, off=0.0)
     plan.at_wall(chest, "W", where[0], off=0.16)
@@ -188,13 +196,13 @@ def _media_wall(plan: Plan, palette: Palette, rng: np.random.Generator) -> None:
     plan.at_wall(way, "E", where[0], off=0.0145)
     plan.at_wall(cabinet, "E", where[1])
     on = plan.wall_point("E", where[1], 0.015)
-    plan.on_top(cabinet.surfaces[0], on, _YAW["E"], [(decor.screen(rng, palette), 0.0)], rng)
+    plan.on_top(cabinet.surfaces[0], on, _YAW["E"], [(decor.screen(palette), 0.0)], rng)
     plan.at_wall(decor.picture(rng, palette), "E", where[1], up=1.55, off=0.0)
 
 
 def _lounge_wall(plan: Plan, palette: Palette, rng: np.random.Generator, wall: str) -> None:
     seat = furniture.bed(rng, palette) if rng.random() < 0.3 else furniture.sofa(rng, palette)
-    lamp, carton = decor.floor_lamp(rng, palette), decor.carton(rng, palette)
+    lamp, carton = decor.floor_lamp(palette), decor.carton(rng, palette)
     where = _spread(plan, wall, (seat, lamp, carton), 0.35, rng)
     plan.at_wall(seat, wall, where[0], off=0.03)
     plan.at_wall(lamp, wall, where[1], off=0.06)
@@ -208,7 +216,7 @@ def _work_wall(plan: Plan, palette: Palette, rng: np.random.Generator, wall: str
     shelf, table, bin_ = (
         furniture.bookshelf(rng, palette),
         furniture.desk(rng, palette),
-        decor.bin_(rng, palette),
+        decor.bin_(palette),
     )
     where = _spread(plan, wall, (shelf, table, bin_), 0.3, rng)
     plan.at_wall(shelf, wall, where[0])
@@ -217,7 +225,7 @@ def _work_wall(plan: Plan, palette: Palette, rng: np.random.Generator, wall: str
     on = plan.wall_point(wall, where[1], 0.02)
     things = [
         (decor.book_stack(rng, palette), 0.4),
-        (decor.monitor(rng, palette), 0.15),
+        (decor.monitor(palette), 0.15),
         (decor.mug(rng, palette), 1.5),
     ]
     plan.on_top(table.surfaces[0], on, _YAW[wall], things, rng)
@@ -235,12 +243,12 @@ def _middle(plan: Plan, palette: Palette, rng: np.random.Generator) -> None:
     on = np.array([x, y, 0]) - rotation(yaw) @ np.array([0, table.depth_m / 2, 0])
     plan.place(table, on, yaw)
     things = [
-        (decor.fruit_bowl(rng, palette), 0.5),
+        (decor.fruit_bowl(palette), 0.5),
         (decor.book_stack(rng, palette), 0.6),
         (decor.mug(rng, palette), 2),
     ]
     plan.on_top(table.surfaces[0], on, yaw, [things[i] for i in rng.permutation(len(things))], rng)
-    for piece in (decor.stool(rng, palette), furniture.chair(rng, palette), decor.ball(rng, palette)):
+    for piece in (decor.stool(rng, palette), furniture.chair(rng, palette), decor.ball(rng)):
         _near(plan, piece, (x, y), rng)
 
 

@@ -41,7 +41,7 @@ class Lighting:
 
     def at(self, xyz_m: Values, normal: Values) -> Values:
         """Return (3, n) linear RGB light falling on (3, n) points with unit normals."""
-        x, y, z = (np.float32(l) - p for l, p in zip(self._lamp, xyz_m, strict=True))
+        x, y, z = (np.float32(at) - p for at, p in zip(self._lamp, xyz_m, strict=True))
         squared = x * x + y * y + z * z
         facing = np.maximum((x * normal[0] + y * normal[1] + z * normal[2]) / np.sqrt(squared), 0)
         lamp = facing * self._lit(xyz_m, facing) / (np.float32(0.55) + np.float32(0.2) * squared)

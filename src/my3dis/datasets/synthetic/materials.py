@@ -100,11 +100,13 @@ def albedo(material: Material, u_m: Values, v_m: Values, half_uv_m: Half, noise:
 
     Args:
         material: what to lay over the surface.
-        u_m, v_m: (n,) positions on the surface from its middle; u runs along the longer side.
+        u_m: (n,) positions on the surface from its middle, along the longer side.
+        v_m: (n,) positions across it.
         half_uv_m: half lengths of the surface along u and v.
         noise: the room's noise.
     """
-    mix, shade = _PATTERNS[material.pattern](material, u_m, v_m, half_uv_m, noise)
+    place = _Place(u_m, v_m, half_uv_m, np.float32(material.scale_m), noise)
+    mix, shade = _PATTERNS[material.pattern](place)
     color = np.empty((3, len(u_m)), np.float32)
     for i, (first, second) in enumerate(zip(material.first, material.second, strict=True)):
         color[i] = (np.float32(first) + np.float32(second - first) * mix) * shade
@@ -114,85 +116,108 @@ def albedo(material: Material, u_m: Values, v_m: Values, half_uv_m: Half, noise:
 Pair = tuple[Values, Values]
 
 
-def _plain(m: Material, u: Values, v: Values, half: Half, noise: Noise) -> Pair:
-    return np.zeros_like(u), 0.92 + 0.16 * noise(u * 9, v * 9)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Place:
+    """Where on a surface a pattern is asked for; the fields are those of `albedo`."""
+
+    u: Values
+    v: Values
+    half: Half
+    scale_m: np.float32
+    noise: Noise
 
 
-def _wood(m: Material, u: Values, v: Values, half: Half, noise: Noise) -> Pair:
-    bend = noise(u * 5, v * 22 + 40)
-    rings = 0.5 + 0.5 * np.sin(2 * np.pi * (v / m.scale_m + 1.6 * bend))
-    return rings * rings, 0.86 + 0.28 * noise(u * 12, v * 160)
+def _plain(at: _Place) -> Pair:
+    u, v = at.u, at.v
+    return np.zeros_like(u), 0.92 + 0.16 * at.noise(u * 9, v * 9)
 
 
-def _planks(m: Material, u: Values, v: Values, half: Half, noise: Noise) -> Pair:
-    row = np.floor(v / m.scale_m)
-    shifted = u + row * np.float32(0.73 * m.scale_m * 4)
-    board = np.floor(shifted / np.float32(m.scale_m * 8))
+def _wood(at: _Place) -> Pair:
+    u, v = at.u, at.v
+    bend = at.noise(u * 5, v * 22 + 40)
+    rings = 0.5 + 0.5 * np.sin(2 * np.pi * (v / at.scale_m + 1.6 * bend))
+    return np.asarray(rings * rings, np.float32), 0.86 + 0.28 * at.noise(u * 12, v * 160)
+
+
+def _planks(at: _Place) -> Pair:
+    u, v = at.u, at.v
+    row = np.floor(v / at.scale_m)
+    shifted = u + row * np.float32(0.73 * at.scale_m * 4)
+    board = np.floor(shifted / np.float32(at.scale_m * 8))
     tone = _hash(row, board)
-    seam = np.minimum(_edge(v, m.scale_m), _edge(shifted, m.scale_m * 8))
-    grain = noise(u * 7 + tone * 90, v * 70)
+    seam = np.minimum(_edge(v, at.scale_m), _edge(shifted, at.scale_m * 8))
+    grain = at.noise(u * 7 + tone * 90, v * 70)
     # Seams fade out over a centimetre: thinner lines would flicker at this resolution.
     dark = 1 - np.float32(0.35) * np.maximum(1 - seam / np.float32(0.012), 0)
     return 0.75 * tone + 0.25 * grain, (np.float32(0.85) + np.float32(0.25) * grain) * dark
 
 
-def _stripes(m: Material, u: Values, v: Values, half: Half, noise: Noise) -> Pair:
-    wave = np.sin(2 * np.pi * u / m.scale_m)
-    return np.clip(0.5 + 2.5 * wave, 0, 1), 0.93 + 0.14 * noise(u * 14, v * 14)
+def _stripes(at: _Place) -> Pair:
+    u, v = at.u, at.v
+    wave = np.sin(2 * np.pi * u / at.scale_m)
+    return np.clip(0.5 + 2.5 * wave, 0, 1), 0.93 + 0.14 * at.noise(u * 14, v * 14)
 
 
-def _fabric(m: Material, u: Values, v: Values, half: Half, noise: Noise) -> Pair:
-    threads = 0.5 + 0.25 * np.sin(2 * np.pi * u / m.scale_m) + 0.25 * np.sin(2 * np.pi * v / m.scale_m)
-    return 0.35 * threads + 0.5 * noise(u * 16, v * 16), 0.9 + 0.2 * noise(u * 70, v * 70)
+def _fabric(at: _Place) -> Pair:
+    u, v = at.u, at.v
+    threads = 0.5 + 0.25 * np.sin(2 * np.pi * u / at.scale_m) + 0.25 * np.sin(2 * np.pi * v / at.scale_m)
+    return 0.35 * threads + 0.5 * at.noise(u * 16, v * 16), 0.9 + 0.2 * at.noise(u * 70, v * 70)
 
 
-def _checks(m: Material, u: Values, v: Values, half: Half, noise: Noise) -> Pair:
-    odd = (np.floor(u / m.scale_m) + np.floor(v / m.scale_m)) % 2
-    return odd.astype(np.float32), 0.93 + 0.14 * noise(u * 14, v * 14)
+def _checks(at: _Place) -> Pair:
+    u, v = at.u, at.v
+    odd = (np.floor(u / at.scale_m) + np.floor(v / at.scale_m)) % 2
+    return odd.astype(np.float32), 0.93 + 0.14 * at.noise(u * 14, v * 14)
 
 
-def _rug(m: Material, u: Values, v: Values, half: Half, noise: Noise) -> Pair:
-    rim = np.minimum(half[0] - np.abs(u), half[1] - np.abs(v))
+def _rug(at: _Place) -> Pair:
+    u, v = at.u, at.v
+    rim = np.minimum(at.half[0] - np.abs(u), at.half[1] - np.abs(v))
     diamonds = (np.abs(np.mod(u, 0.4) - 0.2) + np.abs(np.mod(v, 0.4) - 0.2)) < 0.13
-    lines = np.sin(2 * np.pi * rim / m.scale_m) > 0.5
-    pattern = np.where(rim < 2.2 * m.scale_m, lines, diamonds).astype(np.float32)
-    return pattern, 0.82 + 0.36 * noise(u * 60, v * 60)
+    lines = np.sin(2 * np.pi * rim / at.scale_m) > 0.5
+    pattern = np.where(rim < 2.2 * at.scale_m, lines, diamonds).astype(np.float32)
+    return pattern, 0.82 + 0.36 * at.noise(u * 60, v * 60)
 
 
-def _painting(m: Material, u: Values, v: Values, half: Half, noise: Noise) -> Pair:
-    x, y = u / half[0], v / half[1]
-    hills = 0.9 * noise(x * 4 + 7, np.zeros_like(x) + 3) - 0.4
-    clouds = noise(x * 6 + 50, y * 9 + 20)
+def _painting(at: _Place) -> Pair:
+    u, v = at.u, at.v
+    x, y = u / at.half[0], v / at.half[1]
+    hills = 0.9 * at.noise(x * 4 + 7, np.zeros_like(x) + 3) - 0.4
+    clouds = at.noise(x * 6 + 50, y * 9 + 20)
     sun = ((x - 0.35) ** 2 * 2 + (y - 0.5) ** 2) < 0.06
     mix = np.where(y < hills, 0.15 + 0.3 * clouds, 0.65 + 0.35 * y * clouds)
     return np.where(sun, 1.0, mix).astype(np.float32), (0.9 + 0.2 * clouds).astype(np.float32)
 
 
-def _spine(m: Material, u: Values, v: Values, half: Half, noise: Noise) -> Pair:
-    along = u / half[0]
+def _spine(at: _Place) -> Pair:
+    u, v = at.u, at.v
+    along = u / at.half[0]
     label = (along > 0.35) & (along < 0.7)
-    return (0.75 * label).astype(np.float32), 0.9 + 0.2 * noise(u * 30, v * 30)
+    return (0.75 * label).astype(np.float32), 0.9 + 0.2 * at.noise(u * 30, v * 30)
 
 
-def _screen(m: Material, u: Values, v: Values, half: Half, noise: Noise) -> Pair:
-    x, y = u / half[0], v / half[1]
+def _screen(at: _Place) -> Pair:
+    u, v = at.u, at.v
+    x, y = u / at.half[0], v / at.half[1]
     window = (np.abs(x + 0.25) < 0.5) & (np.abs(y - 0.05) < 0.6)
-    text = window & (np.mod(y * 9, 1) > 0.55) & (x < -0.6 + 0.8 * noise(np.floor(y * 9), x * 0))
+    text = window & (np.mod(y * 9, 1) > 0.55) & (x < -0.6 + 0.8 * at.noise(np.floor(y * 9), x * 0))
     mix = 0.25 * (y + 1) / 2 + 0.55 * window - 0.45 * text
     return mix.astype(np.float32), np.ones_like(u)
 
 
-def _leaves(m: Material, u: Values, v: Values, half: Half, noise: Noise) -> Pair:
-    clumps = noise(u * 60, v * 60)
-    return np.clip(clumps * 1.6 - 0.3, 0, 1), 0.55 + 0.7 * noise(u * 110 + 9, v * 110)
+def _leaves(at: _Place) -> Pair:
+    u, v = at.u, at.v
+    clumps = at.noise(u * 60, v * 60)
+    return np.clip(clumps * 1.6 - 0.3, 0, 1), 0.55 + 0.7 * at.noise(u * 110 + 9, v * 110)
 
 
-def _glass(m: Material, u: Values, v: Values, half: Half, noise: Noise) -> Pair:
-    sky = (v / half[1] + 1) / 2
-    return np.clip(1 - sky + 0.25 * (noise(u * 8, v * 8) - 0.5), 0, 1), np.ones_like(u)
+def _glass(at: _Place) -> Pair:
+    u, v = at.u, at.v
+    sky = (v / at.half[1] + 1) / 2
+    return np.clip(1 - sky + 0.25 * (at.noise(u * 8, v * 8) - 0.5), 0, 1), np.ones_like(u)
 
 
-_PATTERNS: dict[Pattern, Callable[[Material, Values, Values, Half, Noise], Pair]] = {
+_PATTERNS: dict[Pattern, Callable[[_Place], Pair]] = {
     Pattern.PLAIN: _plain,
     Pattern.WOOD: _wood,
     Pattern.PLANKS: _planks,
@@ -216,8 +241,8 @@ def _hash(a: Values, b: Values) -> Values:
     return ((mixed >> np.uint32(8)) / np.float32(1 << 24)).astype(np.float32)
 
 
-def _edge(x: Values, period: float) -> Values:
+def _edge(x: Values, period: np.float32) -> Values:
     """Return the distance to the nearest multiple of a period."""
-    within = np.mod(x, np.float32(period))
+    within = np.mod(x, period)
     distance: Values = np.minimum(within, period - within)
     return distance

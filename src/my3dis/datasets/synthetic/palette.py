@@ -59,7 +59,7 @@ def make_palette(rng: np.random.Generator) -> Palette:
     """Draw the materials of a room."""
     wood_order = rng.permutation(len(_WOODS))
     woods = tuple(
-        Material(Pattern.WOOD, *_WOODS[i], scale_m=float(rng.uniform(0.05, 0.09)), gloss=0.05)
+        Material(Pattern.WOOD, _WOODS[i][0], _WOODS[i][1], scale_m=float(rng.uniform(0.05, 0.09)), gloss=0.05)
         for i in wood_order[:3]
     )
     cloths = tuple(
@@ -77,7 +77,7 @@ def make_palette(rng: np.random.Generator) -> Palette:
         cloths=cloths,
         paints=paints,
         wall=Material(Pattern.STRIPES, wall, _tint(wall, 0.93), scale_m=0.34),
-        floor=Material(Pattern.PLANKS, *floor_wood, scale_m=0.16, gloss=0.05),
+        floor=Material(Pattern.PLANKS, floor_wood[0], floor_wood[1], scale_m=0.16, gloss=0.05),
         ceiling=Material(Pattern.PLAIN, (0.80, 0.79, 0.76)),
         trim=Material(Pattern.PLAIN, (0.74, 0.72, 0.68), gloss=0.05),
         white=Material(Pattern.PLAIN, (0.76, 0.75, 0.72), gloss=0.08),

@@ -104,7 +104,7 @@ class Renderer:
     def develop_points(self, xyz_m: Values, shape: NDArray[np.int32]) -> NDArray[np.uint8]:
         """Return the (n, 3) uint8 colours of (n, 3) points on surfaces, given by ascending shape index."""
         linear = self.radiance(np.ascontiguousarray(xyz_m.T), shape)
-        return np.clip(_display(linear) * 255 + 0.5, 0, 255).astype(np.uint8).T.copy()
+        return np.ascontiguousarray(np.clip(_display(linear) * 255 + 0.5, 0, 255).T, dtype=np.uint8)
 
     def _surface(self, index: int, xyz_m: Values) -> tuple[Values, Values]:
         """Return the (3, n) reflectance and world normals of points of one shape."""

@@ -86,9 +86,7 @@ def _way(heading: float, frames: int, size_m: tuple[float, float, float]) -> NDA
     return np.stack([_pose(*values) for values in zip(yaw, pitch, roll, x, y, z, strict=True)])
 
 
-def _pose(  # noqa: PLR0913, PLR0917 - three angles and three coordinates
-    yaw: float, pitch: float, roll: float, x: float, y: float, z: float
-) -> NDArray[np.float64]:
+def _pose(yaw: float, pitch: float, roll: float, x: float, y: float, z: float) -> NDArray[np.float64]:
     forward = np.array([math.cos(yaw) * math.cos(pitch), math.sin(yaw) * math.cos(pitch), -math.sin(pitch)])
     right = np.array([math.sin(yaw), -math.cos(yaw), 0.0])
     down = np.cross(forward, right)

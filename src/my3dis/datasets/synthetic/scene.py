@@ -75,44 +75,31 @@ class Piece:
     ) -> None:
         """Add a box given by two opposite corners, optionally turned about its centre."""
         a, b = np.array(low, float), np.array(high, float)
-        self._add(part, Kind.BOX, (a + b) / 2, np.abs(b - a) / 2, material, turn)
+        turn = np.eye(3) if turn is None else turn
+        self._add(part, Shape(Kind.BOX, (a + b) / 2, turn, np.abs(b - a) / 2, 0, material))
 
     def round(
-        self,
-        part: str,
-        foot: Point,
-        radius_m: tuple[float, float],
-        height_m: float,
-        material: Material,
+        self, part: str, foot: Point, radius_m: tuple[float, float], height_m: float, material: Material
     ) -> None:
         """Add an upright frustum: middle of its foot, radii at foot and top, height."""
         bottom, top = radius_m
         half = np.array([max(radius_m), max(radius_m), height_m / 2])
-        centre = np.array(foot, float) + (0, 0, height_m / 2)
-        self._add(part, Kind.FRUSTUM, centre, half, material, None, top / bottom)
+        centre = np.array(foot, float) + np.array([0, 0, height_m / 2])
+        self._add(part, Shape(Kind.FRUSTUM, centre, np.eye(3), half, 0, material, top / bottom))
 
     def ellipsoid(self, part: str, centre: Point, half_m: Point, material: Material) -> None:
         """Add an ellipsoid."""
-        self._add(part, Kind.ELLIPSOID, np.array(centre, float), np.array(half_m, float), material, None)
+        middle, half = np.array(centre, float), np.array(half_m, float)
+        self._add(part, Shape(Kind.ELLIPSOID, middle, np.eye(3), half, 0, material))
 
     def bar(self, part: str, centre: Point, radius_m: float, length_m: float, material: Material) -> None:
         """Add a cylinder lying along x."""
-        turn = rotation(roll=math.pi / 2)
         half = np.array([radius_m, radius_m, length_m / 2])
-        self._add(part, Kind.FRUSTUM, np.array(centre, float), half, material, turn)
+        turn = rotation(roll=math.pi / 2)
+        self._add(part, Shape(Kind.FRUSTUM, np.array(centre, float), turn, half, 0, material))
 
-    def _add(  # noqa: PLR0913 - the one place where all of a shape comes together
-        self,
-        part: str,
-        kind: Kind,
-        centre: NDArray[np.float64],
-        half: NDArray[np.float64],
-        material: Material,
-        turn: NDArray[np.float64] | None,
-        taper: float = 1.0,
-    ) -> None:
-        turn = np.eye(3) if turn is None else turn
-        self.parts.setdefault(part, []).append(Shape(kind, centre, turn, half, 0, material, taper))
+    def _add(self, part: str, shape: Shape) -> None:
+        self.parts.setdefault(part, []).append(shape)
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ def _hit_box(shape: Shape, o: NDArray[np.float32], d: Vectors) -> NDArray[np.flo
             far = high if far is None else np.minimum(far, high, out=far)
     assert near is not None
     near[~((near <= far) & (near > _NEAR_M))] = np.inf
-    return near
+    return np.asarray(near, np.float32)
 
 
 def _hit_ellipsoid(shape: Shape, o: NDArray[np.float32], d: Vectors) -> NDArray[np.float32]:
@@ -104,7 +104,7 @@ def _hit_ellipsoid(shape: Shape, o: NDArray[np.float32], d: Vectors) -> NDArray[
     inside = discriminant > 0
     t[inside] = (-b[inside] - np.sqrt(discriminant[inside])) / a[inside]
     t[t <= _NEAR_M] = np.inf
-    return t
+    return np.asarray(t, np.float32)
 
 
 def _hit_frustum(shape: Shape, o: NDArray[np.float32], d: Vectors) -> NDArray[np.float32]:

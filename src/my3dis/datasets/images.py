@@ -1,0 +1,49 @@
+"""A folder of images, in the natural order of their names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from my3dis.datasets.files import IMAGE_SUFFIXES
+from my3dis.datasets.layout import Notes, color_files
+from my3dis.datasets.reader import FolderReader, ScanFiles
+from my3dis.protocols import DatasetPlugin
+from my3dis.types import ScanOverview
+
+__all__ = ["PLUGIN", "detect", "open_images"]
+
+_VERSION = "1"
+
+
+def detect(path: Path) -> bool:
+    """Whether a folder holds images."""
+    return path.is_dir() and any(
+        p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".") for p in path.iterdir()
+    )
+
+
+def open_images(path: Path) -> FolderReader:
+    """Open a folder of images.
+
+    Raises:
+        DataError: if there are no images, or the first cannot be decoded.
+    """
+    root, notes = path.resolve(), Notes()
+    color, size = color_files(root, notes)
+    notes.missing.append("no depth and no poses in a folder of images: lift and evaluate are skipped")
+    overview = ScanOverview(
+        scene=root.name,
+        dataset="images",
+        root=root,
+        frame_count=len(color),
+        image_size=size,
+        found=tuple(notes.found),
+        missing=tuple(notes.missing),
+    )
+    files = ScanFiles(color=color, names=tuple(p.stem for p in color))
+    return FolderReader(overview, files, _VERSION)
+
+
+PLUGIN = DatasetPlugin(
+    summary="folder of images (.jpg, .jpeg, .png)", detect=detect, open=open_images, priority=0
+)

@@ -1,0 +1,117 @@
+"""What the modules of folder layouts share: match files to frames and say what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from my3dis.datasets.files import IMAGE_SUFFIXES, list_files, read_color, read_depth_m, read_poses
+from my3dis.datasets.reader import DepthFormat
+from my3dis.errors import DataError
+
+__all__ = ["Notes", "color_files", "counted", "find_depth", "find_poses"]
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """Sentences of a scan's overview while it is being opened."""
+
+    found: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
+def counted(n: int, thing: str) -> str:
+    """Return "1 pose" or "3 poses"."""
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
+
+
+def color_files(folder: Path, notes: Notes, *, ending: str = "") -> tuple[tuple[Path, ...], tuple[int, int]]:
+    """Return the colour images of a folder in natural order, and the (H, W) of the first.
+
+    Args:
+        folder: where they are.
+        notes: gets a sentence.
+        ending: what their stems must end with.
+
+    Raises:
+        DataError: if there are none, two have one stem, or the first cannot be decoded.
+    """
+    images = tuple(p for p in list_files(folder, IMAGE_SUFFIXES) if p.stem.endswith(ending))
+    if not images:
+        raise DataError(
+            f"{folder}: expected colour images (*{ending}.jpg or *{ending}.png), found none; "
+            "export the colour frames into it"
+        )
+    twice = next((b for a, b in pairwise(images) if a.stem == b.stem), None)
+    if twice is not None:
+        raise DataError(
+            f"{folder}: expected one image per frame, found several called {twice.stem!r}; remove all but one"
+        )
+    height, width = read_color(images[0]).shape[:2]
+    notes.found.append(f"{counted(len(images), 'colour image')} {width}x{height}")
+    return images, (height, width)
+
+
+def find_depth(
+    keys: Sequence[str], by_key: Mapping[str, Path], notes: Notes, depth_format: DepthFormat
+) -> tuple[tuple[Path | None, ...], tuple[int, int] | None]:
+    """Return a depth image or None for each frame, and the (H, W) of the first; empty and None if none fits.
+
+    Args:
+        keys: a name per frame.
+        by_key: depth images by such names.
+        notes: gets a sentence on what was found or is missing.
+        depth_format: of the images.
+
+    Raises:
+        DataError: if the first depth image cannot be decoded.
+    """
+    depth = tuple(by_key.get(key) for key in keys)
+    present = [p for p in depth if p is not None]
+    if not present:
+        why = (
+            f" that fit the names of colour images (of {counted(len(by_key), 'depth image')})"
+            if by_key
+            else ""
+        )
+        notes.missing.append(f"no depth images{why}: lift and evaluate are skipped")
+        return (), None
+    height, width = read_depth_m(present[0], unit_m=depth_format.unit_m, invalid=depth_format.invalid).shape
+    notes.found.append(f"{counted(len(present), 'depth image')} {width}x{height}")
+    if len(present) < len(keys):
+        absent = len(keys) - len(present)
+        notes.missing.append(f"depth of {counted(absent, 'frame')}: only colour is used there")
+    return depth, (height, width)
+
+
+def find_poses(
+    keys: Sequence[str], by_key: Mapping[str, Path], notes: Notes
+) -> tuple[NDArray[np.float64] | None, tuple[int, ...]]:
+    """Return (N, 4, 4) poses, NaN where invalid, and the frames that have none; None if no pose is valid.
+
+    Args:
+        keys: a name per frame.
+        by_key: pose files by such names.
+        notes: gets a sentence on what was found or is missing.
+    """
+    if not by_key:
+        notes.missing.append("no poses: lift and evaluate are skipped")
+        return None, ()
+    poses = read_poses(by_key.get(key) for key in keys)
+    invalid = tuple(int(i) for i in np.flatnonzero(np.isnan(poses[:, 0, 0])))
+    valid = len(keys) - len(invalid)
+    if not valid:
+        notes.missing.append(f"no valid pose among {len(by_key)} files: lift and evaluate are skipped")
+        return None, invalid
+    notes.found.append(counted(valid, "camera pose"))
+    if invalid:
+        notes.missing.append(
+            f"valid poses of {counted(len(invalid), 'frame')} (absent, inf, nan or not rigid): "
+            "not used for lifting"
+        )
+    return poses, invalid
