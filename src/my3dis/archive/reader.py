@@ -22,6 +22,8 @@ from my3dis.types import NO_ID, MaskSet, TrackSet
 
 __all__ = ["ArchiveReader", "DroppedMask", "open_archive", "read_stage_digest"]
 
+_TRACK_BATCH = 64
+
 logger = logging.getLogger(__name__)
 
 
@@ -217,14 +219,16 @@ class ArchiveReader:
         Raises:
             ArchiveError: if a row is damaged.
         """
-        # Row numbers first: an open cursor would keep a writer on a network file system from committing.
-        sql = "SELECT row FROM masks WHERE track_id = ? AND track_id >= 0 ORDER BY frame, mask_id"
-        for (row_id,) in self._rows(sql, (int(track_id),)):
-            rows = self._rows(f"{SELECT_MASK} WHERE row = ?", (row_id,))
-            if not rows or rows[0][3] != track_id:
-                # Relabelled by a writer since, or a damaged index.
-                raise ArchiveError(f"{self.path}: row {row_id} is no longer of track {track_id}")
-            yield self._mask_set(rows[0][1], check_size(*rows[0][13:15]), rows)
+        # In batches by key: an open cursor would keep a writer on a network file system from committing.
+        sql = (
+            f"{SELECT_MASK} WHERE track_id = ? AND track_id >= 0 AND (frame, mask_id) > (?, ?) "
+            f"ORDER BY frame, mask_id LIMIT {_TRACK_BATCH}"
+        )
+        after = (-1, -1)
+        while rows := self._rows(sql, (int(track_id), *after)):
+            for row in rows:
+                yield self._mask_set(row[1], check_size(*row[13:15]), [row])
+            after = rows[-1][1:3]
 
     def tracks(self) -> TrackSet:
         """Return every track and its observations, parents unset; decodes nothing.
