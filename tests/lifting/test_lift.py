@@ -270,3 +270,16 @@ def test_an_object_that_goes_on_unseen_is_trusted_less() -> None:
     assert cut.instances.instance_id.tolist() == ids
     lower = dict(zip(ids, (cut.instances.score < whole.instances.score).tolist(), strict=True))
     assert (lower[1], lower[2], lower[101], lower[102]) == (False, True, False, True)
+
+
+def test_of_two_equal_claims_the_one_with_more_views_wins_whole() -> None:
+    """Where tracks of different times cover one surface equally well, one of them owns all of it."""
+    frames = []
+    for i, x in enumerate((*VIEWS, *VIEWS)):
+        frame, things, _ = view(WORLD, i, x)
+        # Track 7 covers the object and much more for two views: too little in common to be merged with it.
+        late = np.where((things == 1) | (np.arange(100) < 60), 7, 0)
+        frames.append((frame, tracked(np.where(i < 8, things, late), i)))
+    result = lifted(frames, {1: 2, 2: 2, 7: 2}, {})
+    assert result.merged == ()
+    assert points_by_id(result.instances)[1] == set(np.flatnonzero(points_of(WORLD)[1] == 1).tolist())

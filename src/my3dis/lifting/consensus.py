@@ -30,6 +30,7 @@ class ConsensusOptions:
     Attributes:
         vote_ratio: least share of a point's views that must agree.
         neighbour_views: views that all neighbours of a point are worth together.
+        doubted_views: when tracks compete for a point, each is taken to have missed so many views more.
         rounds: how many neighbours far evidence travels.
         crease: how much normals may turn before neighbours count less, 1 - |cosine|.
         color_step: how much colour may differ before neighbours count less, RGB distance in 0..255.
@@ -37,6 +38,7 @@ class ConsensusOptions:
 
     vote_ratio: float = 0.5
     neighbour_views: float = 1.0
+    doubted_views: float = 1.0
     rounds: int = 2
     crease: float = 0.15
     color_step: float = 40.0
@@ -129,9 +131,10 @@ def _claim_level(
     share = sparse.csr_array((voted / possible, (point[order], track[order])), shape=(points, tracks))
     has_neighbours = np.diff(average.indptr) > 0
     prior_weight = (options.neighbour_views * has_neighbours).astype(np.float32)
+    weight = possible
     for _ in range(options.rounds):
-        share = _smoothed(share, average, prior_weight, votes, (key, voted, possible))
-    return _best(share, level, options.vote_ratio)
+        share, weight = _smoothed(share, average, prior_weight, votes, (key, voted, possible))
+    return _best(share, weight, level, options)
 
 
 def _smoothed(
@@ -140,7 +143,8 @@ def _smoothed(
     prior_weight: NDArray[np.float32],
     votes: Votes,
     own: tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]],
-) -> sparse.csr_array:
+) -> tuple[sparse.csr_array, NDArray[np.float32]]:
+    """Return shares with the neighbours' evidence added, and the weight of the views behind each."""
     key, voted, possible = own
     tracks = share.shape[1]
     # Adding the shares keeps every voted pair in the pattern even where no neighbour supports it.
@@ -154,20 +158,27 @@ def _smoothed(
     numerator[at] += voted
     denominator[at] = possible + prior[at]
     values = np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
-    return sparse.csr_array((values, pattern.indices, pattern.indptr), shape=share.shape)
+    smoothed = sparse.csr_array((values, pattern.indices, pattern.indptr), shape=share.shape)
+    return smoothed, denominator
 
 
-def _best(share: sparse.csr_array, level: int, ratio: float) -> LevelClaims:
+def _best(
+    share: sparse.csr_array, weight: NDArray[np.float32], level: int, options: ConsensusOptions
+) -> LevelClaims:
     points, tracks = share.shape
     owner, best = np.full(points, NO_ID, np.int32), np.zeros(points, np.float32)
-    kept = share.data >= ratio
+    kept = share.data >= options.vote_ratio
+    # Between two tracks that agree equally well the one with more views behind it wins. Without this,
+    # tracks that cover a surface at different times would own a random mixture of its points.
+    rank = np.where(kept, share.data * weight / (weight + np.float32(options.doubted_views)), 0.0)
     claimed = np.bincount(share.indices[kept], minlength=tracks).astype(np.int64)
     filled = np.flatnonzero(np.diff(share.indptr) > 0)
     if len(filled):
-        best[filled] = np.maximum.reduceat(share.data, share.indptr[filled])
+        highest = np.zeros(points, rank.dtype)
+        highest[filled] = np.maximum.reduceat(rank, share.indptr[filled])
         row = np.repeat(np.arange(points), np.diff(share.indptr))
-        # Among equal shares the smallest track wins: writing in reverse leaves the first one standing.
-        top = np.flatnonzero((share.data == best[row]) & kept)[::-1]
+        # Among equals the smallest track wins: writing in reverse leaves the first one standing.
+        top = np.flatnonzero(kept & (rank == highest[row]))[::-1]
         owner[row[top]] = share.indices[top]
-    best[owner == NO_ID] = 0.0
+        best[row[top]] = share.data[top]
     return LevelClaims(level, owner, best, claimed)
