@@ -31,6 +31,8 @@ class ConsensusOptions:
         vote_ratio: least share of a point's views that must agree.
         neighbour_views: views that all neighbours of a point are worth together.
         doubted_views: when tracks compete for a point, each is taken to have missed so many views more.
+        near_tie: how much less a track may have than its rival when all neighbours are its own.
+        settling_rounds: how often neighbours are asked again.
         rounds: how many neighbours far evidence travels.
         crease: how much normals may turn before neighbours count less, 1 - |cosine|.
         color_step: how much colour may differ before neighbours count less, RGB distance in 0..255.
@@ -39,6 +41,8 @@ class ConsensusOptions:
     vote_ratio: float = 0.5
     neighbour_views: float = 1.0
     doubted_views: float = 1.0
+    near_tie: float = 0.3
+    settling_rounds: int = 8
     rounds: int = 2
     crease: float = 0.15
     color_step: float = 40.0
@@ -134,7 +138,7 @@ def _claim_level(
     weight = possible
     for _ in range(options.rounds):
         share, weight = _smoothed(share, average, prior_weight, votes, (key, voted, possible))
-    return _best(share, weight, level, options)
+    return _decide(share, weight, average, level, options)
 
 
 def _smoothed(
@@ -162,23 +166,51 @@ def _smoothed(
     return smoothed, denominator
 
 
-def _best(
-    share: sparse.csr_array, weight: NDArray[np.float32], level: int, options: ConsensusOptions
+def _decide(
+    share: sparse.csr_array,
+    weight: NDArray[np.float32],
+    average: sparse.csr_array,
+    level: int,
+    options: ConsensusOptions,
 ) -> LevelClaims:
     points, tracks = share.shape
-    owner, best = np.full(points, NO_ID, np.int32), np.zeros(points, np.float32)
+    row = np.repeat(np.arange(points), np.diff(share.indptr))
     kept = share.data >= options.vote_ratio
-    # Between two tracks that agree equally well the one with more views behind it wins. Without this,
-    # tracks that cover a surface at different times would own a random mixture of its points.
-    rank = np.where(kept, share.data * weight / (weight + np.float32(options.doubted_views)), 0.0)
-    claimed = np.bincount(share.indices[kept], minlength=tracks).astype(np.int64)
-    filled = np.flatnonzero(np.diff(share.indptr) > 0)
-    if len(filled):
-        highest = np.zeros(points, rank.dtype)
-        highest[filled] = np.maximum.reduceat(rank, share.indptr[filled])
-        row = np.repeat(np.arange(points), np.diff(share.indptr))
-        # Among equals the smallest track wins: writing in reverse leaves the first one standing.
-        top = np.flatnonzero(kept & (rank == highest[row]))[::-1]
-        owner[row[top]] = share.indices[top]
-        best[row[top]] = share.data[top]
-    return LevelClaims(level, owner, best, claimed)
+    row, column, value = row[kept], share.indices[kept], share.data[kept]
+    # Between two tracks that agree equally well the one with more views behind it wins, and near ties go
+    # to the neighbours' owner. Without this, tracks that cover a surface at different times would own a
+    # random mixture of its points.
+    rank = value * weight[kept] / (weight[kept] + np.float32(options.doubted_views))
+    owner, top = _highest(row, column, rank, points)
+    contested = np.bincount(row, minlength=points)[row] > 1
+    for _ in range(options.settling_rounds if contested.any() else 0):
+        owned = np.flatnonzero(owner != NO_ID)
+        ones = np.ones(len(owned), np.float32)
+        around = average @ sparse.csr_array((ones, (owned, owner[owned])), shape=share.shape)
+        support = np.zeros_like(rank)
+        support[contested] = around[row[contested], column[contested]]
+        settled, top = _highest(row, column, rank + np.float32(options.near_tie) * support, points)
+        if np.array_equal(settled, owner):
+            break
+        owner = settled
+    best = np.zeros(points, np.float32)
+    best[row[top]] = value[top]
+    return LevelClaims(level, owner, best, np.bincount(column, minlength=tracks).astype(np.int64))
+
+
+def _highest(
+    row: NDArray[np.int64], column: NDArray[np.integer], rank: NDArray[np.float32], points: int
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Return the column of the highest rank in each row (-1 = none) and the positions of those entries."""
+    owner = np.full(points, NO_ID, np.int32)
+    if not len(row):
+        return owner, np.zeros(0, np.int64)
+    starts = np.flatnonzero(np.concatenate([[True], row[1:] != row[:-1]]))
+    highest = np.zeros(points, rank.dtype)
+    highest[row[starts]] = np.maximum.reduceat(rank, starts)
+    top = np.flatnonzero(rank == highest[row])
+    # Among equals the smallest track wins.
+    first = np.concatenate([[True], row[top][1:] != row[top][:-1]])
+    top = top[first]
+    owner[row[top]] = column[top]
+    return owner, top
