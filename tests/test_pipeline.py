@@ -61,7 +61,7 @@ def test_first_run_writes_every_record(stages: FakeStages, scan: Path, tmp_path:
     manifest = read_manifest(result.run_dir / "manifest.json")
     assert manifest.status == "finished"
     assert manifest.scan == str(scan)
-    assert [(stage.name, stage.status) for stage in manifest.stages] == [(name, "done") for name in ALL]
+    assert [(s.name, s.status) for s in manifest.stages] == [(name, "done") for name in ["check", *ALL]]
     timings = json.loads((result.run_dir / "stage_timings.json").read_text())["stages"]
     assert list(timings) == ALL
     assert timings["track"]["masks_out"] == 6
@@ -75,7 +75,7 @@ def test_first_run_writes_every_record(stages: FakeStages, scan: Path, tmp_path:
     kinds = [event["event"] for event in read_events(result.run_dir / "events.jsonl")]
     assert kinds[0] == "run_started"
     assert kinds[-1] == "run_finished"
-    assert kinds.count("stage_started") == kinds.count("stage_finished") == 6
+    assert kinds.count("stage_started") == kinds.count("stage_finished") + 1 == 7  # and the check
     with (tmp_path / "out" / "workflow_history.csv").open() as handle:
         lines = list(csv.DictReader(handle))
     assert len(lines) == 1
@@ -185,6 +185,7 @@ def test_failed_stage_leaves_the_finished_ones(stages: FakeStages, scan: Path, t
     manifest = read_manifest(tmp_path / "out" / "room" / "default" / "manifest.json")
     assert manifest.status == "failed"
     assert [(s.name, s.status) for s in manifest.stages] == [
+        ("check", "done"),
         ("candidates", "done"),
         ("filter", "done"),
         ("track", "failed"),

@@ -11,6 +11,7 @@ from my3dis.config import Config
 from my3dis.config.load import load_config
 from my3dis.errors import ConfigError
 from my3dis.monitoring.display import Display, SilentDisplay
+from my3dis.runs.fit import check_fit
 from my3dis.runs.manifest import read_manifest
 from my3dis.runs.plan import STAGE_NAMES, RunInputs, plan_single, plan_stages, refuse_changes, stages_after
 from my3dis.runs.session import RunSession, StageResult
@@ -91,6 +92,7 @@ def run_scan(
         )
     with open_session(inputs, plan, earlier, display) as run:
         write_config(inputs)
+        check_fit(run)
         run.stage("candidates")
         run.stage("filter")
         run.stage("track")

@@ -72,6 +72,7 @@ The same command continues a run that was stopped, and repeats only what a chang
 
 def _demo(arguments: argparse.Namespace, console: Console) -> int:
     from my3dis.cli.console import display_for, print_result
+    from my3dis.config import Config
     from my3dis.datasets.synthetic import built_in_scan
     from my3dis.pipeline import run_scan
     from my3dis.runs.files import make_folder
@@ -80,7 +81,8 @@ def _demo(arguments: argparse.Namespace, console: Console) -> int:
     folder = make_folder(arguments.output.absolute())
     display.say("Demo", "writing the built-in scan: a small room, drawn by this program")
     scan = built_in_scan(folder / "scan")
-    print_result(run_scan(scan, folder, display=display))
+    # Defaults only: what the user has set for real scans would make the demo another one on each machine.
+    print_result(run_scan(scan, folder, Config(), display=display))
     return 0
 
 

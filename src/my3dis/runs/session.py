@@ -86,10 +86,10 @@ class RunSession:
             inputs=planned.fingerprint.inputs,
             started=started,
         )
-        self._save(record)
+        self.save(record)
         self.events.append("stage_started", stage=name, why=planned.why)
         _LOG.info("%s started%s", name, "" if planned.is_first else f" again: {planned.why}")
-        with self._recorded_failure(record):
+        with self.recording_failure(record):
             outcome, timing = self._measured(planned)
             self._finish(record, outcome, timing)
 
@@ -98,6 +98,11 @@ class RunSession:
         self.warnings.append(warning)
         self.events.append("warning", scene=self.manifest.scene, **asdict(warning))
         _LOG.warning("%s: %s", warning.stage, warning.message)
+
+    def repeat_warnings(self, record: StageRecord) -> None:
+        """Take over the warnings of a stage that is not made again."""
+        for reason, text, level in record.warnings:
+            self.warnings.append(StageWarning(stage=record.name, reason=reason, message=text, level=level))
 
     def stage_timings(self) -> tuple[StageTiming, ...]:
         """Return the timings of all stages of the plan that have some, in order."""
@@ -108,7 +113,7 @@ class RunSession:
         for name in names:
             record = self.manifest.stage(name)
             if record is not None and record.is_complete:
-                self._save(replace(record, status=StageStatus.STALE))
+                self.save(replace(record, status=StageStatus.STALE))
 
     def close_as(self, status: str) -> None:
         """Write how the run ended into the manifest."""
@@ -120,8 +125,8 @@ class RunSession:
         message = record.message if record else None
         if planned.name in self._timings:
             self._timings[planned.name] = self._timings[planned.name].as_reused()
-        for reason, text, level in record.warnings if record else ():
-            self.warnings.append(StageWarning(stage=planned.name, reason=reason, message=text, level=level))
+        if record:
+            self.repeat_warnings(record)
         self.events.append("stage_reused", stage=planned.name, digest=planned.fingerprint.digest)
         _LOG.info("%s taken over", planned.name)
         self.results.append(StageResult(name=planned.name, status="reused", message=message))
@@ -167,7 +172,7 @@ class RunSession:
         )
         self._timings[record.name] = timing
         write_timings(self.inputs.layout.timings, self.stage_timings())
-        self._save(done)
+        self.save(done)
         self.events.append(
             "stage_skipped" if skipped else "stage_finished",
             stage=record.name,
@@ -186,7 +191,8 @@ class RunSession:
         )
 
     @contextlib.contextmanager
-    def _recorded_failure(self, record: StageRecord) -> Iterator[None]:
+    def recording_failure(self, record: StageRecord) -> Iterator[None]:
+        """Record how a stage fails or is stopped inside the block, and pass it on."""
         try:
             with translated_shortages(record.name, self.inputs.layout.root):
                 yield
@@ -202,9 +208,10 @@ class RunSession:
         with contextlib.suppress(ResourceError):
             self.events.append(str(status), stage=record.name, message=message)
         with contextlib.suppress(ResourceError):
-            self._save(replace(record, status=status, finished=now_utc(), message=message))
+            self.save(replace(record, status=status, finished=now_utc(), message=message))
 
-    def _save(self, record: StageRecord) -> None:
+    def save(self, record: StageRecord) -> None:
+        """Put a stage's record into the manifest."""
         self.manifest = replace(self.manifest.with_stage(record), updated=now_utc())
         write_manifest(self.inputs.layout.manifest, self.manifest)
 
