@@ -193,6 +193,8 @@ def test_failed_stage_leaves_the_finished_ones(stages: FakeStages, scan: Path, t
     stages.fail.clear()
     stages.ran.clear()
     result = run_scan(scan, tmp_path / "out")
+    with (tmp_path / "out" / "workflow_history.csv").open() as handle:
+        assert [line["status"] for line in csv.DictReader(handle)] == ["failed", "finished"]
     assert stages.ran == ["track", "lift", "evaluate", "report"]
     assert [event["message"] for event in events(result, "failed")] == ["expected a frame, found none"]
     timings = json.loads((result.run_dir / "stage_timings.json").read_text())["stages"]

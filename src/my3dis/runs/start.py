@@ -31,6 +31,7 @@ from my3dis.runs.manifest import Manifest, read_manifest
 from my3dis.runs.plan import PlannedStage, RunInputs, with_absolute_paths
 from my3dis.runs.provenance import Environment, environment_snapshot, file_digest
 from my3dis.runs.session import RunSession
+from my3dis.runs.summary import record_history
 from my3dis.types import ScanOverview
 
 __all__ = [
@@ -127,7 +128,9 @@ def introduce(inputs: RunInputs, plan: Sequence[PlannedStage], display: Display)
     display.say("Output", str(inputs.layout.root))
     for change in dict.fromkeys(change for planned in plan for change in planned.changes):
         display.say("Changed", change)
-    made, there = ([p.name for p in plan if p.reuse is reuse] for reuse in (False, True))
+    skipped = {name for name, _ in predicted_skips(overview, config)}
+    made = [planned.name for planned in plan if not planned.reuse and planned.name not in skipped]
+    there = [planned.name for planned in plan if planned.reuse]
     display.say("Stages", ", ".join(made) or "none to be made")
     if there:
         display.say("Taken over", f"{', '.join(there)}: same settings and inputs as before")
@@ -224,6 +227,7 @@ def write_config(inputs: RunInputs) -> None:
 def _end(session: RunSession, status: str) -> None:
     with contextlib.suppress(My3DISError):  # a full disk must not hide what ended the run
         session.close_as(status)
+        record_history(session)
 
 
 def _manifest(
