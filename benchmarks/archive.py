@@ -123,9 +123,7 @@ def write(path: Path, options: argparse.Namespace, rng: np.random.Generator) -> 
     print(f"{n:,} masks in {frames} frames, {'recorded' if options.recorded else 'procedural'} shapes")
     print(f"write and close     {seconds:8.2f} s  ({n / seconds:,.0f} masks/s)")
     print(f"merge two tracks    {merging * 1e3:8.1f} ms")
-    print(
-        f"file                {size / 1e6:8.1f} MB, {size / n:.0f} bytes/mask (plain codes {raw_bytes / n:.0f})"
-    )
+    print(f"file                {size / 1e6:8.1f} MB, {size / n:.0f} bytes/mask (plain {raw_bytes / n:.0f})")
     print(f"RSS growth          {slope:8.3f} MB per 10,000 masks (samples {span})")
 
 

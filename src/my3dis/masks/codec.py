@@ -158,7 +158,8 @@ def encode_in_box(
     x0, y0, x1, y1 = (int(v) for v in box)
     height, width = image_size
     if crop.shape != (y1 - y0, x1 - x0):
-        raise DataError(f"expected a crop of {x1 - x0}x{y1 - y0} as the box says, found {crop.shape[::-1]}")
+        found = "x".join(str(side) for side in reversed(crop.shape))
+        raise DataError(f"expected a crop of {x1 - x0}x{y1 - y0} as the box says, found {found}")
     if crop.size == 0:
         return to_bytes(RLEMask.zeros(image_size))
     inner = RLEMask.from_array(np.ascontiguousarray(crop))
