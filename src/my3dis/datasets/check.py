@@ -6,7 +6,7 @@ pose convention, depth unit, focal length or alignment each breaks that.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,35 +99,49 @@ def check_scan(reader: SceneReader, frames: Sequence[int], options: CheckOptions
     options = options or CheckOptions()
     if not reader.overview.is_posed_rgbd:
         return _unjudged("not checked: the scan has no poses or no depth")
-    pairs = _pairs(reader, frames, options.pairs)
-    compared = [d for d in (_carry(a, b) for a, b in pairs) if d is not None]
-    metres = np.concatenate([d.metres for d in compared]) if compared else np.empty(0)
-    share = np.concatenate([d.share for d in compared]) if compared else np.empty(0)
-    between = _Differences(metres, share)
-    mesh = _compare_mesh(reader, [a for a, _ in pairs], options)
-    if len(metres) < options.least_points:
-        if mesh is not None and not mesh.fit(options):
-            return _verdict(mesh, 0, mesh, False, options)
-        return _without_overlap(pairs)
-    fits = between.fit(options) and (mesh is None or mesh.fit(options))
-    return _verdict(between, len(compared), mesh, fits, options)
+    cloud = reader.cloud() if reader.overview.has_cloud else None
+    vertices = None if cloud is None else _sample(cloud, options.mesh_vertices)
+    between, with_mesh, ways = [], [], []
+    for first, second in _pairs(reader, frames, options.pairs):
+        between.append(_carry(first, second))
+        ways.append(_way(first, second))
+        if vertices is not None:
+            with_mesh.append(_mesh_in(vertices, first))
+    frames_differ, mesh_differs = _joined(between, options), _joined(with_mesh, options)
+    if frames_differ is None:
+        if mesh_differs is not None and not mesh_differs.fit(options):
+            return _verdict(mesh_differs, 0, mesh_differs, False, options)
+        return _without_overlap(ways)
+    fits = frames_differ.fit(options) and (mesh_differs is None or mesh_differs.fit(options))
+    pairs = sum(d is not None for d in between)
+    return _verdict(frames_differ, pairs, mesh_differs, fits, options)
 
 
-def _without_overlap(pairs: Sequence[tuple[Frame, Frame]]) -> ScanCheck:
+def _joined(pieces: Sequence[_Differences | None], options: CheckOptions) -> _Differences | None:
+    """Return all differences as one, or None when they are too few to judge by."""
+    some = [piece for piece in pieces if piece is not None]
+    if sum(len(piece.metres) for piece in some) < options.least_points:
+        return None
+    return _Differences(np.concatenate([p.metres for p in some]), np.concatenate([p.share for p in some]))
+
+
+def _way(a: Frame, b: Frame) -> tuple[float, float]:
+    """Return how far the camera moved between two frames, and how far the first one sees, in metres."""
+    assert a.world_from_camera is not None
+    assert b.world_from_camera is not None
+    assert a.depth_m is not None
+    way = float(np.linalg.norm(a.world_from_camera[:3, 3] - b.world_from_camera[:3, 3]))
+    readings = a.depth_m[a.depth_m > 0]
+    return way, float(np.median(readings)) if readings.size else np.inf
+
+
+def _without_overlap(ways: Sequence[tuple[float, float]]) -> ScanCheck:
     """Say what it means that frames show nothing in common: a way of metres past depths of centimetres?"""
-    ways, depths = [0.0], [np.inf]
-    for a, b in pairs:
-        assert a.world_from_camera is not None
-        assert b.world_from_camera is not None
-        assert a.depth_m is not None
-        ways.append(float(np.linalg.norm(a.world_from_camera[:3, 3] - b.world_from_camera[:3, 3])))
-        if (a.depth_m > 0).any():
-            depths.append(float(np.median(a.depth_m[a.depth_m > 0])))
-    way, depth = float(np.median(ways)), float(np.median(depths))
+    way, depth = np.median(np.array(ways), axis=0) if ways else (0.0, np.inf)
     if way > depth:
         return _unjudged(
             f"poses and depth do not fit together: the camera moves {way:.3g} m between frames that see "
-            f"{depth:.3g} m far, and they show nothing in common; check the units of poses (metres) and depth",
+            f"{depth:.3g} m far, and they show nothing in common; check the units of poses and depth",
             fits=False,
         )
     return _unjudged("poses and depth could not be judged: the frames compared overlap too little")
@@ -181,14 +195,11 @@ def _usable(frame: Frame) -> bool:
     )
 
 
-def _pairs(reader: SceneReader, frames: Sequence[int], wanted: int) -> list[tuple[Frame, Frame]]:
-    """Return pairs of frames spread over the selection, far enough apart that a wrong pose shows."""
+def _pairs(reader: SceneReader, frames: Sequence[int], wanted: int) -> Iterator[tuple[Frame, Frame]]:
+    """Yield pairs of frames spread over the selection, far enough apart that a wrong pose shows."""
     invalid = set(reader.overview.invalid_poses)
     posed = [i for i in frames if i not in invalid]
-    if not posed:
-        return []
     spread = np.unique(np.linspace(0, len(posed) - 1, min(wanted, len(posed))).round().astype(int))
-    pairs: list[tuple[Frame, Frame]] = []
     gap = 1
     for position in spread:
         first = reader.frame(posed[position])
@@ -204,10 +215,9 @@ def _pairs(reader: SceneReader, frames: Sequence[int], wanted: int) -> list[tupl
             # The gap found for one pair serves the next, so that few frames are read in all.
             if moved or gap >= 64 or gap * 2 >= len(reader):
                 if _usable(second):
-                    pairs.append((first, second))
+                    yield first, second
                 break
             gap *= 2
-    return pairs
 
 
 def _has_moved(a: Frame, b: Frame) -> bool:
@@ -255,19 +265,6 @@ def _meet(
 def _difference(carried: NDArray[np.float64], measured: NDArray[np.float64]) -> _Differences:
     metres = np.abs(carried - measured)
     return _Differences(metres, metres / measured)
-
-
-def _compare_mesh(reader: SceneReader, frames: Sequence[Frame], options: CheckOptions) -> _Differences | None:
-    cloud = reader.cloud() if reader.overview.has_cloud and frames else None
-    if cloud is None:
-        return None
-    some = _sample(cloud, options.mesh_vertices)
-    compared = [d for d in (_mesh_in(some, frame) for frame in frames) if d is not None]
-    if sum(len(d.metres) for d in compared) < options.least_points:
-        return None
-    return _Differences(
-        np.concatenate([d.metres for d in compared]), np.concatenate([d.share for d in compared])
-    )
 
 
 def _sample(cloud: SceneCloud, n: int) -> NDArray[np.float64]:

@@ -1,8 +1,7 @@
 """Read the files that scans are made of: images, depth maps, matrices and poses.
 
-Every function translates what can go wrong into a `DataError` that names the file. OpenCV decodes a
-truncated JPEG to a grey rest with no more than a line on stderr, so images are checked for
-completeness before they are decoded.
+Every function translates what can go wrong into a `DataError` that names the file. Images are checked
+for completeness before they are decoded: decoders fill what a truncated file lacks with grey.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def built_in_scan(folder: Path) -> Path:
         unfinished = Path(tempfile.mkdtemp(prefix=f".{SCENE_NAME}-", dir=folder))
         try:
             unfinished.chmod(0o755)
-            write_scan(unfinished, make_room(), name=SCENE_NAME)
+            _write(unfinished, make_room(), SCENE_NAME)
             (unfinished / _MARKER).write_text(json.dumps({"generator": GENERATOR_VERSION}) + "\n")
             if scan.exists():
                 shutil.rmtree(scan)
@@ -86,30 +86,32 @@ def write_scan(folder: Path, room: Room, *, name: str | None = None) -> None:
         DataError: if the folder cannot be written.
         ResourceError: if the disk is full.
     """
-    name = name or folder.resolve().name
+    with _translated(folder):
+        _write(folder, room, name or folder.resolve().name)
+
+
+def _write(folder: Path, room: Room, name: str) -> None:
     renderer, sampler = Renderer(room), SurfaceSampler(room)
     seen = _Seen.empty(room)
-    with _translated(folder):
-        for kind in ("color", "depth", "pose", "intrinsic", "gt/instance", "gt/part"):
-            (folder / kind).mkdir(parents=True, exist_ok=True)
-        camera = room.camera
-        k = np.eye(4)
-        k[0, 0], k[1, 1], k[0, 2], k[1, 2] = camera.fx, camera.fy, camera.cx, camera.cy
-        for kind in ("color", "depth"):
-            _write_matrix(folder / "intrinsic" / f"intrinsic_{kind}.txt", k)
-        for index in range(len(room)):
-            frame = renderer.frame(index)
-            sampler.add_frame(index, Hits(frame.depth_m, frame.shape))
-            seen.add(frame)
-            _write_frame(folder, f"{index:04d}", frame, room.poses[index])
-        mesh = sampler.mesh()
-        color = renderer.develop_points(mesh.xyz_m, mesh.shape)
-        _write_ply(folder / f"{name}_vh_clean_2.ply", mesh, color)
-        _write_labels(folder / "gt", room, renderer, mesh)
-        tree = _hierarchy(room, renderer, mesh, seen)
-        (folder / "gt" / "hierarchy.json").write_text(
-            json.dumps({"scene": name, "seed": room.seed, **tree}, indent=1) + "\n"
-        )
+    for kind in ("color", "depth", "pose", "intrinsic", "gt/instance", "gt/part"):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+    camera = room.camera
+    k = np.eye(4)
+    k[0, 0], k[1, 1], k[0, 2], k[1, 2] = camera.fx, camera.fy, camera.cx, camera.cy
+    for kind in ("color", "depth"):
+        _write_matrix(folder / "intrinsic" / f"intrinsic_{kind}.txt", k)
+    for index in range(len(room)):
+        frame = renderer.frame(index)
+        sampler.add_frame(index, Hits(frame.depth_m, frame.shape))
+        seen.add(frame)
+        _write_frame(folder, f"{index:04d}", frame, room.poses[index])
+    mesh = sampler.mesh()
+    color = renderer.develop_points(mesh.xyz_m, mesh.shape)
+    _write_ply(folder / f"{name}_vh_clean_2.ply", mesh, color)
+    _write_labels(folder / "gt", room, renderer, mesh)
+    tree = {"scene": name, "seed": room.seed, **_hierarchy(room, renderer, mesh, seen)}
+    (folder / "gt" / "hierarchy.json").write_text(json.dumps(tree, indent=1) + "
+")
 
 
 @dataclass(slots=True, eq=False)

@@ -1,0 +1,1 @@
+"""Tests of the scan readers and of the synthetic rooms."""
