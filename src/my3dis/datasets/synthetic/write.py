@@ -110,8 +110,7 @@ def _write(folder: Path, room: Room, name: str) -> None:
     _write_ply(folder / f"{name}_vh_clean_2.ply", mesh, color)
     _write_labels(folder / "gt", room, renderer, mesh)
     tree = {"scene": name, "seed": room.seed, **_hierarchy(room, renderer, mesh, seen)}
-    (folder / "gt" / "hierarchy.json").write_text(json.dumps(tree, indent=1) + "
-")
+    (folder / "gt" / "hierarchy.json").write_text(json.dumps(tree, indent=1) + "\n")
 
 
 @dataclass(slots=True, eq=False)
