@@ -40,7 +40,14 @@ def start(code: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("journal", ["wal", "wal", "wal", "rollback", "rollback"])
+SOAK = pytest.mark.soak
+KILLS = [
+    *("wal", "wal", "wal", "rollback", "rollback"),
+    *(pytest.param(journal, marks=SOAK) for journal in ["wal", "rollback"] * 100),
+]
+
+
+@pytest.mark.parametrize("journal", KILLS)
 def test_every_committed_frame_survives_a_kill(tmp_path: Path, journal: str) -> None:
     """After SIGKILL at a random moment the reported frames are there, and writing goes on to the same end."""
     path = tmp_path / "a.my3dis"
@@ -174,21 +181,24 @@ def check_damaged(path: Path, contents: dict[int, MaskSet]) -> None:
 damage = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=6)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(damage)
-def test_flipped_bytes_are_never_read_as_masks(
-    sound: Sound, tmp_path_factory: pytest.TempPathFactory, flips: list
-) -> None:
+@pytest.mark.parametrize("examples", [100, pytest.param(10_000, marks=[SOAK, pytest.mark.timeout(1800)])])
+def test_flipped_bytes_are_never_read_as_masks(sound: Sound, tmp_path: Path, examples: int) -> None:
     """Whatever bytes are flipped, readers give the right masks or say that the file is damaged."""
-    changed = bytearray(sound.content)
-    for place, mask in flips:
-        changed[int(place * len(changed))] ^= mask
-    path = tmp_path_factory.getbasetemp() / "flipped.my3dis"
-    path.write_bytes(changed)
-    check_damaged(path, sound.frames)
+    path = tmp_path / "flipped.my3dis"
+
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(damage)
+    def flip(flips: list) -> None:
+        changed = bytearray(sound.content)
+        for place, mask in flips:
+            changed[int(place * len(changed))] ^= mask
+        path.write_bytes(changed)
+        check_damaged(path, sound.frames)
+
+    flip()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 8191), st.integers(1, 255))
 def test_a_flipped_header_or_schema_is_answered(
     sound: Sound, tmp_path_factory: pytest.TempPathFactory, place: int, mask: int
@@ -201,7 +211,7 @@ def test_a_flipped_header_or_schema_is_answered(
     check_damaged(path, sound.frames)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.floats(0, 1, exclude_max=True))
 def test_truncated_files_are_answered(
     sound: Sound, tmp_path_factory: pytest.TempPathFactory, part: float
@@ -380,8 +390,8 @@ def test_verify_names_the_first_bad_row_and_the_rest_is_read(tmp_path: Path) -> 
         assert_equal(reader.frame(9), contents[9])
 
 
-def test_memory_of_reading_does_not_grow(tmp_path: Path) -> None:
-    """The writer keeps no mask: after many frames it holds as few Python objects as after one."""
+def test_the_writer_keeps_no_masks(tmp_path: Path) -> None:
+    """After many frames the writer holds no more byte strings, arrays and sets than after a few."""
     import gc
 
     with StreamingSegmentWriter(tmp_path / "a.my3dis") as writer:

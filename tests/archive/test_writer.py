@@ -16,7 +16,14 @@ import numpy as np
 import psutil
 import pytest
 
-from my3dis.archive import StreamingSegmentWriter, connect, open_archive, read_stage_digest, verify
+from my3dis.archive import (
+    StreamingSegmentWriter,
+    connect,
+    discard_archive,
+    open_archive,
+    read_stage_digest,
+    verify,
+)
 from my3dis.errors import ArchiveError
 from my3dis.types import MaskSet
 from tests.archive.make import SIZE, archive, assert_equal, in_order, masks
@@ -325,3 +332,19 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         StreamingSegmentWriter(tmp_path / "nowhere" / "a.my3dis")
     with pytest.raises(ArchiveError):
         StreamingSegmentWriter(tmp_path)
+
+
+def test_discarding_spares_an_archive_in_use(tmp_path: Path) -> None:
+    """Deleting takes the logs along; an archive that is being written is not deleted."""
+    path = tmp_path / "a.my3dis"
+    discard_archive(path)
+    discard_archive(tmp_path / "nowhere" / "a.my3dis")
+    with StreamingSegmentWriter(path, journal="wal") as writer:
+        writer.append_frame(0, masks(0))
+        with pytest.raises(ArchiveError, match=f"by process {os.getpid()};"):
+            discard_archive(path)
+        writer.append_frame(1, masks(1))
+    assert verify(path).frames == 2
+    (tmp_path / "a.my3dis-wal").write_bytes(b"left behind")
+    discard_archive(path)
+    assert names(tmp_path) == []

@@ -1,6 +1,7 @@
 """The streaming mask archive: one SQLite file per scan; FORMAT.md describes it for other readers."""
 
 from my3dis.archive.inspect import ArchiveSummary, format_summary, inspect
+from my3dis.archive.lock import discard_archive
 from my3dis.archive.reader import ArchiveReader, DroppedMask, open_archive, read_stage_digest
 from my3dis.archive.verify import Problem, VerifyReport, format_report, verify
 from my3dis.archive.writer import StreamingSegmentWriter
@@ -12,6 +13,7 @@ __all__ = [
     "Problem",
     "StreamingSegmentWriter",
     "VerifyReport",
+    "discard_archive",
     "format_report",
     "format_summary",
     "inspect",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from my3dis.errors import ArchiveError
 
-__all__ = ["WriterLock"]
+__all__ = ["WriterLock", "discard_archive"]
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +69,26 @@ class WriterLock:
             self._path.unlink(missing_ok=True)
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def discard_archive(path: str | Path) -> None:
+    """Delete an archive with the logs that belong to it; does nothing if there is none.
+
+    Raises:
+        ArchiveError: if a writer has it open, with its process id, or it cannot be deleted.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        return
+    lock = WriterLock(path)
+    try:
+        # The file first: SQLite ignores a log without a file, but not a file without its log.
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+    except OSError as error:
+        raise ArchiveError(f"cannot delete {path} ({error.strerror}); check its permissions") from error
+    finally:
+        lock.release()
 
 
 def _read_pid(descriptor: int) -> str:
