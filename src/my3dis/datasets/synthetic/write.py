@@ -24,7 +24,7 @@ from my3dis.errors import DataError, ResourceError
 
 __all__ = ["GENERATOR_VERSION", "SCENE_NAME", "built_in_scan", "write_scan"]
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 """Raised when the built-in scan comes out differently, so that an older one is written again."""
 
 SCENE_NAME = "living_room"
