@@ -31,17 +31,19 @@ class Card:
 
 
 def render(
-    index: int, cards: Sequence[Card], camera_x: float = 0.0, *, depth: bool = True
+    index: int, cards: Sequence[Card], camera_x: float = 0.0, *, depth: bool = True, scale: int = 1
 ) -> tuple[Frame, NDArray[np.int32]]:
-    """Return the frame and its (H, W) labels; without depth there is no pose either."""
-    v, u = np.mgrid[: SIZE[0], : SIZE[1]].astype(np.float64)
-    labels = np.zeros(SIZE, np.int32)
-    z = np.full(SIZE, WALL_M)
-    color = _texture(camera_x + (u - CAMERA.cx) / CAMERA.fx * WALL_M, (v - CAMERA.cy) / CAMERA.fy * WALL_M)
+    """Return the frame, ``scale`` times as large, and its labels; without depth there is no pose either."""
+    size = (SIZE[0] * scale, SIZE[1] * scale)
+    camera = CAMERA.scaled_to(size[1], size[0])
+    v, u = np.mgrid[: size[0], : size[1]].astype(np.float64)
+    labels = np.zeros(size, np.int32)
+    z = np.full(size, WALL_M)
+    color = _texture(camera_x + (u - camera.cx) / camera.fx * WALL_M, (v - camera.cy) / camera.fy * WALL_M)
     rgb = np.stack([color] * 3, axis=2) * 0.5 + 60
     for card in sorted(cards, key=lambda c: -c.z):
-        x = camera_x + (u - CAMERA.cx) / CAMERA.fx * card.z
-        y = (v - CAMERA.cy) / CAMERA.fy * card.z
+        x = camera_x + (u - camera.cx) / camera.fx * card.z
+        y = (v - camera.cy) / camera.fy * card.z
         inside = (x >= card.x0) & (x < card.x1) & (y >= card.y0) & (y < card.y1)
         labels[inside], z[inside] = card.label, card.z
         grain = _texture(x - card.x0, y - card.y0)
@@ -53,8 +55,8 @@ def render(
         name=f"{index:04d}",
         color=np.clip(rgb, 0, 255).astype(np.uint8),
         depth_m=z.astype(np.float32) if depth else None,
-        color_camera=CAMERA if depth else None,
-        depth_camera=CAMERA if depth else None,
+        color_camera=camera if depth else None,
+        depth_camera=camera if depth else None,
         world_from_camera=pose if depth else None,
     )
     return frame, labels

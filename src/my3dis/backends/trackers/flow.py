@@ -127,11 +127,11 @@ def at_image_size(
 
 def create(options: BackendOptions) -> GridTracker[FlowView]:  # noqa: ARG001 - part of the plug-in contract
     """Make a tracker; no option matters to it."""
-    return GridTracker(FlowSource())
+    return GridTracker(FlowSource(), by_color=True)
 
 
 PLUGIN = TrackerPlugin(
-    summary="optical flow with a forward-backward test; colour only, no weights",
-    version="1",
+    summary="optical flow with a forward-backward test, borders kept by colour; no depth, no weights",
+    version="2",
     create=create,
 )

@@ -16,6 +16,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from my3dis.backends.trackers.colors import ColorModel, color_bins, ring_box
 from my3dis.errors import DataError
 from my3dis.masks.codec import Box, decode_crop, encode_in_box
 from my3dis.types import NO_ID, Frame, MaskSet, MaskSource
@@ -31,6 +32,8 @@ STEPS_PER_PX = 256
 BORDER = MARGIN_PX * STEPS_PER_PX
 """The held value on the border of a mask; more is inside, 0 is far outside."""
 
+COLOR_PUSH_PX = 2.0
+"""How far one unit of colour evidence moves the border where sampling knows nothing."""
 THIN_SHARE = 0.8
 """A mask that smoothing would leave less of than this consists of thin parts, not of specks."""
 
@@ -72,13 +75,16 @@ class _Held:
     box: Box
     rle: bytes | None
     distances: bytes
+    model: ColorModel | None
 
 
 class GridTracker(Generic[ViewT]):
     """A `MaskTracker` over any `GridSource`. It keeps one frame and one compressed mask per held object."""
 
-    def __init__(self, source: GridSource[ViewT]) -> None:
+    def __init__(self, source: GridSource[ViewT], *, by_color: bool = False) -> None:
         self._source = source
+        self._by_color = by_color
+        self._bins: NDArray[np.uint16] = np.zeros((0, 0), np.uint16)
         self._previous: ViewT | None = None
         self._image_size: tuple[int, int] = (0, 0)
         self._held: dict[int, _Held] = {}
@@ -99,6 +105,8 @@ class GridTracker(Generic[ViewT]):
                 f"{frame.image_size[1]}x{frame.image_size[0]} at {frame.name!r}; split the scan there"
             )
         current = self._source.prepare(frame)
+        if self._by_color:
+            self._bins = color_bins(frame.color)
         carried = MaskSet.empty(frame.index, frame.image_size)
         if self._previous is not None and self._held:
             carried = self._carry(self._source.grid(self._previous, current), frame.index)
@@ -116,12 +124,19 @@ class GridTracker(Generic[ViewT]):
                 self._held.pop(track_id, None)
                 continue
             x0, y0, x1, y1 = masks.boxes[row].tolist()
-            self._held[track_id] = _Held(int(masks.level[row]), (x0, y0, x1, y1), masks.rle[row], b"")
+            box = (x0, y0, x1, y1)
+            model = self._learn(masks.rle[row], box) if self._by_color else None
+            self._held[track_id] = _Held(int(masks.level[row]), box, masks.rle[row], b"", model)
 
     def drop(self, track_ids: Sequence[int]) -> None:
         """Forget objects; unknown ids are ignored."""
         for track_id in track_ids:
             self._held.pop(track_id, None)
+
+    def _learn(self, rle: bytes, box: Box) -> ColorModel:
+        around = ring_box(box, self._image_size)
+        x0, y0, x1, y1 = around
+        return ColorModel.of(self._bins[y0:y1, x0:x1], decode_crop(rle, self._image_size, around))
 
     def _carry(self, grid: BackwardGrid, frame_index: int) -> MaskSet:
         import cv2
@@ -141,7 +156,8 @@ class GridTracker(Generic[ViewT]):
             tight = (x0, y0, x0 + width, y0 + height)
             rle = encode_in_box(mask[top : top + height, left : left + width], tight, self._image_size)
             rows.append((track_id, held.level, tight, rle, cv2.countNonZero(mask), confidence))
-            self._held[track_id] = _Held(held.level, box, None, zlib.compress(distances.tobytes(), 1))
+            packed = zlib.compress(distances.tobytes(), 1)
+            self._held[track_id] = _Held(held.level, box, None, packed, held.model)
         return _as_mask_set(rows, frame_index, self._image_size)
 
     def _move(
@@ -168,6 +184,8 @@ class GridTracker(Generic[ViewT]):
         seen = np.count_nonzero(distances >= BORDER)
         if not seen:
             return None
+        if held.model is not None:
+            distances = _recolored(distances, known, held.model.of_pixels(self._bins[window]))
         distances = _tidy(distances, known)
         left, top, width, height = cv2.boundingRect((distances >= BORDER).view(np.uint8))
         if not width:
@@ -253,6 +271,15 @@ class _Reach:
             min(width, (int(columns[-1]) + 1) * BLOCK_PX),
             min(height, (int(rows[-1]) + 1) * BLOCK_PX),
         )
+
+
+def _recolored(
+    distances: NDArray[np.uint16], known: NDArray[np.bool_], evidence: NDArray[np.float32]
+) -> NDArray[np.uint16]:
+    """Move the border in unknown places by the evidence of their colours."""
+    pushed = np.clip(distances + (COLOR_PUSH_PX * STEPS_PER_PX) * evidence, 0, 2 * BORDER)
+    # What is far outside stays there: colours alone must not start a mask anew.
+    return np.where(known | (distances == 0), distances, pushed.astype(np.uint16))
 
 
 def _tidy(distances: NDArray[np.uint16], known: NDArray[np.bool_]) -> NDArray[np.uint16]:
