@@ -32,8 +32,8 @@ STEPS_PER_PX = 256
 BORDER = MARGIN_PX * STEPS_PER_PX
 """The held value on the border of a mask; more is inside, 0 is far outside."""
 
-COLOR_PUSH_PX = 2.0
-"""How far one unit of colour evidence moves the border where sampling knows nothing."""
+COLOR_PUSH_PX, COLOR_CREEP_PX = 2.0, 0.25
+"""How far one unit of colour evidence moves the border where sampling knows nothing, and elsewhere."""
 THIN_SHARE = 0.8
 """A mask that smoothing would leave less of than this consists of thin parts, not of specks."""
 
@@ -212,7 +212,8 @@ def _signed_distances(mask: NDArray[np.bool_]) -> NDArray[np.uint16]:
     distance_in = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
     distance_out = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 3)
     signed = np.where(mask, distance_in - 0.5, 0.5 - distance_out)
-    return np.clip(BORDER + STEPS_PER_PX * signed, 0, 2 * BORDER).astype(np.uint16)
+    held: NDArray[np.uint16] = np.clip(BORDER + STEPS_PER_PX * signed, 0, 2 * BORDER).astype(np.uint16)
+    return held
 
 
 def _widened(box: Box, image_size: tuple[int, int]) -> Box:
@@ -276,10 +277,14 @@ class _Reach:
 def _recolored(
     distances: NDArray[np.uint16], known: NDArray[np.bool_], evidence: NDArray[np.float32]
 ) -> NDArray[np.uint16]:
-    """Move the border in unknown places by the evidence of their colours."""
-    pushed = np.clip(distances + (COLOR_PUSH_PX * STEPS_PER_PX) * evidence, 0, 2 * BORDER)
+    """Move the border by the evidence of colours: far in unknown places, slowly where it merely drifts."""
+    reach = np.where(
+        known, np.float32(COLOR_CREEP_PX * STEPS_PER_PX), np.float32(COLOR_PUSH_PX * STEPS_PER_PX)
+    )
+    pushed = np.clip(distances + reach * evidence, 0, 2 * BORDER).astype(np.uint16)
     # What is far outside stays there: colours alone must not start a mask anew.
-    return np.where(known | (distances == 0), distances, pushed.astype(np.uint16))
+    moved: NDArray[np.uint16] = np.where(distances == 0, distances, pushed)
+    return moved
 
 
 def _tidy(distances: NDArray[np.uint16], known: NDArray[np.bool_]) -> NDArray[np.uint16]:
