@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from my3dis.archive import StreamingSegmentWriter, open_archive
     from my3dis.config import Config
     from my3dis.config.load import load_config
-    from my3dis.datasets.detect import open_scan
     from my3dis.errors import My3DISError
     from my3dis.pipeline import RunResult, run_scan
+    from my3dis.plugins import open_scan
     from my3dis.types import Frame, InstanceSet, MaskSet, TrackSet
 
 __version__ = "0.1.0"
@@ -46,7 +46,7 @@ _HOMES = {
     "TrackSet": "my3dis.types",
     "load_config": "my3dis.config.load",
     "open_archive": "my3dis.archive",
-    "open_scan": "my3dis.datasets.detect",
+    "open_scan": "my3dis.plugins",
     "run_scan": "my3dis.pipeline",
 }
 

@@ -12,13 +12,15 @@ import importlib
 import importlib.util
 import pkgutil
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
+from my3dis.datasets import detect
 from my3dis.errors import PluginError
-from my3dis.protocols import DatasetPlugin, ExporterPlugin, ProposerPlugin, TrackerPlugin
+from my3dis.protocols import DatasetPlugin, ExporterPlugin, ProposerPlugin, SceneReader, TrackerPlugin
 
-__all__ = ["PACKAGES", "dataset", "exporter", "names", "proposer", "tracker"]
+__all__ = ["PACKAGES", "dataset", "exporter", "names", "open_scan", "proposer", "tracker"]
 
 PACKAGES: dict[str, str] = {
     "datasets": "my3dis.datasets",
@@ -46,6 +48,12 @@ def dataset(name: str) -> DatasetPlugin:
         PluginError: if there is none, it cannot be imported or it is of another kind.
     """
     return _find("datasets", name, DatasetPlugin)
+
+
+def open_scan(path: Path, dataset_name: str = "auto") -> SceneReader:
+    """Open a scan with a reader that is built in or installed; see `my3dis.datasets.detect.open_scan`."""
+    known = tuple((name, dataset(name)) for name in names("datasets"))
+    return detect.open_scan(path, dataset_name, known)
 
 
 def proposer(name: str) -> ProposerPlugin:

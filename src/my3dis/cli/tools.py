@@ -58,7 +58,7 @@ def _check(arguments: argparse.Namespace, console: Console) -> int:
     del console
     from my3dis.config.load import Option, load_config
     from my3dis.datasets.check import check_scan
-    from my3dis.datasets.detect import open_scan
+    from my3dis.plugins import open_scan
     from my3dis.runs.start import select_frames
 
     config = load_config(

@@ -14,9 +14,9 @@ import my3dis
 from my3dis.config import Config
 from my3dis.config.load import load_config
 from my3dis.config.schema import Frames
-from my3dis.datasets.detect import open_scan
 from my3dis.errors import ConfigError, My3DISError
 from my3dis.monitoring.display import Display
+from my3dis.plugins import open_scan
 from my3dis.runs.digest import used_plugins
 from my3dis.runs.events import now_utc
 from my3dis.runs.files import (

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from my3dis import plugins
-from my3dis.archive import StreamingSegmentWriter, open_archive, read_stage_digest
+from my3dis.archive import StreamingSegmentWriter, discard_archive, open_archive, read_stage_digest
 from my3dis.config.schema import Ssam
 from my3dis.errors import ArchiveError
 from my3dis.protocols import BackendOptions, MaskProposer, ProposerPlugin, RegionProposer
@@ -105,8 +105,7 @@ def discard_other(path: Path, context: StageContext, stage: str) -> None:
                 message=f"{path.name} could not be continued and is written afresh: {error}",
             )
         )
-    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm", f"{path.name}-journal"):
-        path.with_name(name).unlink(missing_ok=True)
+    discard_archive(path)
 
 
 def _candidates(

@@ -9,7 +9,6 @@ from typing import TypeVar
 from my3dis import plugins
 from my3dis.archive import StreamingSegmentWriter, open_archive
 from my3dis.config import Config
-from my3dis.errors import StageError
 from my3dis.refinement.limits import MaskLimits, scaled_area
 from my3dis.refinement.selection import select_masks
 from my3dis.stages.candidates import discard_other
@@ -71,14 +70,11 @@ def run(context: StageContext) -> StageOutcome:
     Each frame is one transaction; a killed stage goes on where it stopped.
 
     Raises:
-        StageError: if there are no candidates.
-        ArchiveError: if their archive is damaged.
+        ArchiveError: if the archive of candidates is damaged.
     """
     layout = context.layout
     if not layout.candidates.exists():
-        raise StageError(
-            f"expected candidates in {layout.candidates}, found none; run the candidates stage first"
-        )
+        return StageOutcome(skipped="there are no candidates: their stage was skipped")
     discard_other(layout.masks, context, NAME)
     with (
         open_archive(layout.candidates) as reader,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from pycocotools import mask as coco
-from tests.backends.proposers import boxes
 
 from my3dis import plugins
 from my3dis.masks import build, codec, hierarchy
 from my3dis.protocols import BackendOptions, MaskProposer, RegionProposer
 from my3dis.refinement.progressive import RefineOptions, refine
 from my3dis.types import MaskSet
+from tests.backends.proposers import boxes
 
 LEVELS = (2, 4, 6)
 

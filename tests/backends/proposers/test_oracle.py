@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.backends.proposers import boxes
-from tests.masks.scenes import dense
 
 from my3dis import plugins
 from my3dis.errors import ConfigError, DataError
 from my3dis.masks import hierarchy
 from my3dis.protocols import BackendOptions
+from tests.backends.proposers import boxes
+from tests.masks.scenes import dense
 
 
 def test_objects_then_parts_without_structure(tmp_path: Path) -> None:

@@ -9,8 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tests.backends.proposers import boxes
-from tests.masks.scenes import dense
 
 from my3dis import plugins
 from my3dis.backends.proposers.rescale import nearest
@@ -18,6 +16,8 @@ from my3dis.errors import ConfigError, DataError
 from my3dis.masks import hierarchy
 from my3dis.protocols import BackendOptions
 from my3dis.types import Frame, MaskSet
+from tests.backends.proposers import boxes
+from tests.masks.scenes import dense
 
 
 def replay(root: Path, levels: tuple[int, ...] = (2, 4, 6), frame: Frame | None = None) -> MaskSet:

@@ -12,8 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from tests.backends.proposers import boxes
-from tests.masks.scenes import dense
 
 from my3dis.backends.proposers.watershed import WatershedProposer, persistence, regions_at
 from my3dis.backends.proposers.watershed.edges import color_edges, depth_edges, edge_strength, filled_depth
@@ -22,6 +20,8 @@ from my3dis.masks import hierarchy
 from my3dis.masks.labels import paint
 from my3dis.refinement.progressive import RefineOptions, refine
 from my3dis.types import Camera, Frame, MaskSet
+from tests.backends.proposers import boxes
+from tests.masks.scenes import dense
 
 CAMERA = Camera(fx=110.0, fy=110.0, cx=63.5, cy=47.5, width=128, height=96)
 
