@@ -17,7 +17,6 @@ import json
 import os
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -118,7 +117,7 @@ def track_room(
         layout=layout,
         config=Config.model_validate({"stages": {"tracker": tracker}}),
         stage_digest="benchmark",
-        progress=lambda done, total: None,
+        progress=unreported,
         warn=lambda warning: print("   warning:", warning.message),
     )
     began = time.perf_counter()
@@ -131,6 +130,11 @@ def track_room(
             labels = load_frame_labels(root / "gt", reader.frame(index).name, kind)
             accumulator.add(frame_overlap(tracks.frame(index), labels, ignored))
     return accumulator.result(), outcome, seconds, len(frames)
+
+
+def unreported(done: int, total: int) -> None:
+    """Take progress and say nothing."""
+    del done, total
 
 
 def ignored_ids(ground_truth: Path, masks: str) -> frozenset[int]:
@@ -256,36 +260,19 @@ def memory(args: argparse.Namespace) -> None:
     frames = tuple(range(0, len(reader), args.step))
     process = psutil.Process()
     written = 0
-    marks: list[tuple[int, float]] = []
+    windows: dict[int, tuple[int, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         layout = RunLayout(Path(folder))
-        counts = {}
-        with StreamingSegmentWriter(layout.masks) as writer:
-            for index in frames:
-                base = reader.frame(index)
-                sets = []
-                for level, kind in ((2, "instance"), (4, "part"), (6, "part")):
-                    labels = load_frame_labels(root / "gt", base.name, kind)
-                    masks = from_label_map(labels, frame=index, level=level)
-                    sets.append(
-                        from_codes(
-                            masks.rle,
-                            frame=index,
-                            image_size=masks.image_size,
-                            mask_id=np.arange(len(masks)) + 1000 * level,
-                            level=level,
-                        )
-                    )
-                writer.append_frame(index, MaskSet.concatenate(sets))
-                counts[index] = sum(map(len, sets))
+        counts = write_three_levels(reader, root / "gt", layout.masks, frames)
 
         def progress(done: int, total: int) -> None:
             nonlocal written
             if done <= len(frames):
                 written += counts[frames[done - 1]]
-            if done % max(1, total // 24) == 0:
-                marks.append((written, process.memory_info().rss / 2**20))
-                print(f"step {done:>5} of {total}: {written:>6} masks, {marks[-1][1]:7.1f} MB", flush=True)
+            # The least of a window is what is kept; the rest comes and goes with a frame's images.
+            window = done * 36 // total
+            least = windows.get(window, (0, np.inf))[1]
+            windows[window] = (written, min(least, process.memory_info().rss / 2**20))
 
         context = StageContext(
             reader=reader,
@@ -294,17 +281,35 @@ def memory(args: argparse.Namespace) -> None:
             config=Config(),
             stage_digest="benchmark",
             progress=progress,
-            warn=lambda warning: None,
+            warn=print,
         )
         began = time.perf_counter()
         outcome = run_track(context)
         print(f"{(time.perf_counter() - began) / len(frames):.3f} s/frame", dict(outcome.facts))
-    half = [m for m in marks if m[0] >= written / 4]
-    masks = np.array([m[0] for m in half if m[0] < written] or [0, 1], float)
-    rss = np.array([m[1] for m in half][: len(masks)], float)
-    slope = np.polyfit(masks, rss, 1)[0] if len(masks) > 2 else float("nan")
+    for masks, rss_mb in windows.values():
+        print(f"{masks:>7} masks, {rss_mb:7.1f} MB")
+    forward = [w for w in windows.values() if written / 4 <= w[0] < written]
+    slope = np.polyfit([w[0] for w in forward], [w[1] for w in forward], 1)[0] if len(forward) > 2 else np.nan
     print(f"growth {slope * 10_000:.2f} MB per 10,000 masks over the forward pass after its first quarter")
-    _ = asdict
+
+
+def write_three_levels(
+    reader: SceneReader, ground_truth: Path, path: Path, frames: tuple[int, ...]
+) -> dict[int, int]:
+    """Write objects at one level and parts at two, and return the number of masks of each frame."""
+    counts: dict[int, int] = {}
+    with StreamingSegmentWriter(path) as writer:
+        for index in frames:
+            name = reader.frame(index).name
+            sets = []
+            for level, kind in ((2, "instance"), (4, "part"), (6, "part")):
+                masks = from_label_map(load_frame_labels(ground_truth, name, kind), frame=index, level=level)
+                ids = np.arange(len(masks)) + 1000 * level
+                size = masks.image_size
+                sets.append(from_codes(masks.rle, frame=index, image_size=size, mask_id=ids, level=level))
+            writer.append_frame(index, MaskSet.concatenate(sets))
+            counts[index] = sum(map(len, sets))
+    return counts
 
 
 if __name__ == "__main__":

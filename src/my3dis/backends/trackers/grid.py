@@ -1,9 +1,7 @@
 """Carry masks along a backward sampling grid; the shared core of the weight-free trackers.
 
 For every pixel of the new frame a grid says where that pixel was in the previous frame. A mask is carried
-by sampling its last version through the grid. Between prompts a mask is held as the signed distance to its
-border: a hard mask would stand still under motion of less than half a pixel per frame, however long it
-lasts, and a soft one would blur; a distance is linear across the border and sampled without either.
+by sampling its last version through the grid. Between prompts a mask is held as signed distances.
 """
 
 from __future__ import annotations
@@ -17,6 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from my3dis.backends.trackers.colors import ColorModel, color_bins, ring_box
+from my3dis.backends.trackers.distances import (
+    BORDER,
+    STEPS_PER_PX,
+    cut_box,
+    recolored,
+    signed_distances,
+    tidy,
+    widened,
+)
 from my3dis.errors import DataError
 from my3dis.masks.codec import Box, decode_crop, encode_in_box
 from my3dis.types import NO_ID, Frame, MaskSet, MaskSource
@@ -25,17 +32,6 @@ __all__ = ["BackwardGrid", "GridSource", "GridTracker"]
 
 BLOCK_PX = 16
 """Side of the blocks whose ranges tell where a mask may have gone."""
-MARGIN_PX = 8
-"""Distances are held up to this many pixels from the border, and around a mask's box."""
-STEPS_PER_PX = 256
-"""Held values per pixel of distance: coarser ones would round slow motion off."""
-BORDER = MARGIN_PX * STEPS_PER_PX
-"""The held value on the border of a mask; more is inside, 0 is far outside."""
-
-COLOR_PUSH_PX, COLOR_CREEP_PX = 2.0, 0.25
-"""How far one unit of colour evidence moves the border where sampling knows nothing, and elsewhere."""
-THIN_SHARE = 0.8
-"""A mask that smoothing would leave less of than this consists of thin parts, not of specks."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -185,14 +181,14 @@ class GridTracker(Generic[ViewT]):
         if not seen:
             return None
         if held.model is not None:
-            distances = _recolored(distances, known, held.model.of_pixels(self._bins[window]))
-        distances = _tidy(distances, known)
+            distances = recolored(distances, known, held.model.of_pixels(self._bins[window]))
+        distances = tidy(distances, known)
         left, top, width, height = cv2.boundingRect((distances >= BORDER).view(np.uint8))
         if not width:
             return None
         tight = (x0 + left, y0 + top, x0 + left + width, y0 + top + height)
-        wide = _widened(tight, self._image_size)
-        kept = _cut(distances, target, wide)
+        wide = widened(tight, self._image_size)
+        kept = cut_box(distances, target, wide)
         return kept, wide, seen / expected
 
     def _distances(self, held: _Held) -> tuple[NDArray[np.uint16], Box]:
@@ -200,41 +196,8 @@ class GridTracker(Generic[ViewT]):
             x0, y0, x1, y1 = held.box
             packed = zlib.decompress(held.distances)
             return np.frombuffer(packed, np.uint16).reshape(y1 - y0, x1 - x0), held.box
-        wide = _widened(held.box, self._image_size)
-        return _signed_distances(decode_crop(held.rle, self._image_size, wide)), wide
-
-
-def _signed_distances(mask: NDArray[np.bool_]) -> NDArray[np.uint16]:
-    """Return the held values of a mask: distance from the border half way between two pixels."""
-    import cv2
-
-    inside = mask.view(np.uint8)
-    distance_in = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
-    distance_out = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 3)
-    signed = np.where(mask, distance_in - 0.5, 0.5 - distance_out)
-    held: NDArray[np.uint16] = np.clip(BORDER + STEPS_PER_PX * signed, 0, 2 * BORDER).astype(np.uint16)
-    return held
-
-
-def _widened(box: Box, image_size: tuple[int, int]) -> Box:
-    height, width = image_size
-    x0, y0, x1, y1 = box
-    return (
-        max(0, x0 - MARGIN_PX),
-        max(0, y0 - MARGIN_PX),
-        min(width, x1 + MARGIN_PX),
-        min(height, y1 + MARGIN_PX),
-    )
-
-
-def _cut(values: NDArray[np.uint16], box: Box, wanted: Box) -> NDArray[np.uint16]:
-    """Return the values of the wanted box, 0 (far outside) where they are not given."""
-    x0, y0 = max(box[0], wanted[0]), max(box[1], wanted[1])
-    x1, y1 = min(box[2], wanted[2]), min(box[3], wanted[3])
-    cut = np.zeros((wanted[3] - wanted[1], wanted[2] - wanted[0]), np.uint16)
-    inner = values[y0 - box[1] : y1 - box[1], x0 - box[0] : x1 - box[0]]
-    cut[y0 - wanted[1] : y1 - wanted[1], x0 - wanted[0] : x1 - wanted[0]] = inner
-    return cut
+        wide = widened(held.box, self._image_size)
+        return signed_distances(decode_crop(held.rle, self._image_size, wide)), wide
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -272,38 +235,6 @@ class _Reach:
             min(width, (int(columns[-1]) + 1) * BLOCK_PX),
             min(height, (int(rows[-1]) + 1) * BLOCK_PX),
         )
-
-
-def _recolored(
-    distances: NDArray[np.uint16], known: NDArray[np.bool_], evidence: NDArray[np.float32]
-) -> NDArray[np.uint16]:
-    """Move the border by the evidence of colours: far in unknown places, slowly where it merely drifts."""
-    reach = np.where(
-        known, np.float32(COLOR_CREEP_PX * STEPS_PER_PX), np.float32(COLOR_PUSH_PX * STEPS_PER_PX)
-    )
-    pushed = np.clip(distances + reach * evidence, 0, 2 * BORDER).astype(np.uint16)
-    # What is far outside stays there: colours alone must not start a mask anew.
-    moved: NDArray[np.uint16] = np.where(distances == 0, distances, pushed)
-    return moved
-
-
-def _tidy(distances: NDArray[np.uint16], known: NDArray[np.bool_]) -> NDArray[np.uint16]:
-    """Fill narrow unknown places between parts of the mask, and remove specks around unknown places.
-
-    Elsewhere nothing is smoothed: repeated smoothing would round every corner off.
-    """
-    import cv2
-
-    if known.all():
-        return distances
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
-    closed = cv2.morphologyEx(distances, cv2.MORPH_CLOSE, kernel)
-    filled = np.where(known, distances, closed)
-    doubtful = cv2.dilate((~known).view(np.uint8), np.ones((3, 3), np.uint8)).view(np.bool_)
-    smooth: NDArray[np.uint16] = np.where(doubtful, cv2.medianBlur(filled, 3), filled)
-    # The median removes specks, but also whatever is one pixel wide: such objects stay as they are.
-    thin = np.count_nonzero(smooth >= BORDER) < THIN_SHARE * np.count_nonzero(filled >= BORDER)
-    return filled if thin else smooth
 
 
 def _as_mask_set(
