@@ -1,0 +1,90 @@
+"""The pages tell the truth: their commands and code run as they stand, in their order."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from my3dis.config.load import load_config
+from my3dis.datasets.synthetic import built_in_scan
+from tests.conftest import ROOT
+
+PAGES = ("README.md", "docs/workflow.md")
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the demo has put its scan."""
+    folder = tmp_path_factory.mktemp("docs")
+    built_in_scan(folder / "my3dis-demo" / "scan")
+    return folder
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
+
+
+def commands(page: str) -> list[str]:
+    lines = "\n".join(blocks(page, "console")).splitlines()
+    return [line[2:].strip() for line in lines if line.startswith("$ my3dis")]
+
+
+def environment() -> dict[str, str]:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("MY3DIS_")}
+    # The console script lies beside the interpreter that runs the tests.
+    return {**own, "PATH": f"{Path(sys.executable).parent}:{own.get('PATH', '')}"}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_of_a_page_run(page: str, workplace: Path) -> None:
+    """Every `$ my3dis` line of a page succeeds, one after the other."""
+    found = commands(page)
+    assert found
+    for command in found:
+        done = subprocess.run(
+            shlex.split(command),
+            cwd=workplace,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+def test_python_of_the_readme_runs(workplace: Path) -> None:
+    """The README's Python example runs and prints the masks of every frame it names."""
+    (code,) = blocks("README.md", "python")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=workplace,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [int(line.split()[0]) for line in re.findall(r"^\d+ ", done.stdout, re.MULTILINE)] == list(
+        range(0, 60, 4)
+    )
+
+
+def test_yaml_of_the_readme_is_valid(tmp_path: Path) -> None:
+    """The README's YAML passes the schema."""
+    (text,) = blocks("README.md", "yaml")
+    file = tmp_path / "sweep.yaml"
+    file.write_text(text)
+    assert load_config(file, environment=False).experiment.frames.step == 10
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_of_a_page_lead_somewhere(page: str) -> None:
+    """Every relative link of a page names a file that is there."""
+    for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text("utf-8")):
+        assert ((ROOT / page).parent / target).exists(), target
