@@ -133,20 +133,24 @@ def _claim_level(
     order = np.argsort(key)
     key, voted, possible = key[order], voted[order], possible[order]
     share = sparse.csr_array((voted / possible, (point[order], track[order])), shape=(points, tracks))
-    has_neighbours = np.diff(average.indptr) > 0
-    prior_weight = (options.neighbour_views * has_neighbours).astype(np.float32)
+    # Neighbours that no view saw know nothing: they must not count as views without a mask.
+    known = (votes.point_weight > 0).astype(np.float32)
     weight = possible
     for _ in range(options.rounds):
-        share, weight = _smoothed(share, average, prior_weight, votes, (key, voted, possible))
+        knowing = average @ known
+        own = (key, voted, possible)
+        share, weight = _smoothed(share, average, knowing, votes, own, options.neighbour_views)
+        known = np.maximum(known, knowing > 0)
     return _decide(share, weight, average, level, options)
 
 
 def _smoothed(
     share: sparse.csr_array,
     average: sparse.csr_array,
-    prior_weight: NDArray[np.float32],
+    knowing: NDArray[np.float32],
     votes: Votes,
     own: tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]],
+    neighbour_views: float,
 ) -> tuple[sparse.csr_array, NDArray[np.float32]]:
     """Return shares with the neighbours' evidence added, and the weight of the views behind each."""
     key, voted, possible = own
@@ -155,8 +159,9 @@ def _smoothed(
     pattern = (average @ share + share * np.float32(1e-12)).tocsr()
     pattern.sort_indices()
     row = np.repeat(np.arange(share.shape[0]), np.diff(pattern.indptr))
-    prior = prior_weight[row]
-    numerator = pattern.data * prior
+    prior = np.float32(neighbour_views) * knowing[row]
+    # The average of shares counts unknown neighbours as 0, so it is already scaled by how many know.
+    numerator = pattern.data * np.float32(neighbour_views)
     denominator = votes.point_weight[row] + prior
     at = np.searchsorted(row * tracks + pattern.indices, key)
     numerator[at] += voted
