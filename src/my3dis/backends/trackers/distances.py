@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 
 from my3dis.masks.codec import Box
 
-__all__ = ["BORDER", "STEPS_PER_PX", "cut_box", "recolored", "signed_distances", "tidy", "widened"]
+__all__ = [
+    "BORDER",
+    "STEPS_PER_PX",
+    "cut_box",
+    "recolored",
+    "signed_distances",
+    "solidity",
+    "tidy",
+    "whole",
+    "widened",
+]
 
 MARGIN_PX = 8
 """Distances are held up to this many pixels from the border, and around a mask's box."""
@@ -24,6 +34,9 @@ COLOR_PUSH_PX, COLOR_CREEP_PX = 2.0, 0.25
 """How far one unit of colour evidence moves the border where sampling knows nothing, and elsewhere."""
 THIN_SHARE = 0.8
 """A mask that smoothing would leave less of than this consists of thin parts, not of specks."""
+
+PIECE_SHARE = 0.05
+"""A piece smaller than this share of the largest is what tearing left over, not a part behind an occluder."""
 
 
 def signed_distances(mask: NDArray[np.bool_]) -> NDArray[np.uint16]:
@@ -90,3 +103,41 @@ def tidy(distances: NDArray[np.uint16], known: NDArray[np.bool_]) -> NDArray[np.
     # The median removes specks, but also whatever is one pixel wide: such objects stay as they are.
     thin = np.count_nonzero(smooth >= BORDER) < THIN_SHARE * np.count_nonzero(filled >= BORDER)
     return filled if thin else smooth
+
+
+def whole(distances: NDArray[np.uint16]) -> tuple[NDArray[np.uint16], float]:
+    """Remove the shreds of a torn mask; return the rest and the share of the mask that it is.
+
+    An object seen behind another may fall into a few large pieces, which stay.
+    """
+    import cv2
+
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(
+        (distances >= BORDER).view(np.uint8), connectivity=8
+    )
+    if count <= 2:
+        return distances, 1.0
+    areas = stats[:, cv2.CC_STAT_AREA].copy()
+    areas[0] = 0
+    shreds = areas < PIECE_SHARE * areas.max()
+    shreds[0] = False
+    if not shreds.any():
+        return distances, 1.0
+    removed = shreds[labels]
+    kept: NDArray[np.uint16] = np.where(removed, np.uint16(BORDER - STEPS_PER_PX), distances)
+    return kept, 1.0 - float(areas[shreds].sum() / areas.sum())
+
+
+def solidity(distances: NDArray[np.uint16]) -> float:
+    """Return the share that a mask has of itself after its cracks and bays are closed, 1 = compact."""
+    import cv2
+
+    mask = (distances >= BORDER).view(np.uint8)
+    area = cv2.countNonZero(mask)
+    if not area:
+        return 1.0
+    side = max(2, round(0.05 * area**0.5))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * side + 1, 2 * side + 1))
+    # Closing must not be cut off at the border of the crop.
+    mask = cv2.copyMakeBorder(mask, side, side, side, side, cv2.BORDER_CONSTANT, value=0)
+    return area / cv2.countNonZero(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, kernel))

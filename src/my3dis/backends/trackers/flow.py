@@ -132,6 +132,6 @@ def create(options: BackendOptions) -> GridTracker[FlowView]:  # noqa: ARG001 - 
 
 PLUGIN = TrackerPlugin(
     summary="optical flow with a forward-backward test, borders kept by colour; no depth, no weights",
-    version="2",
+    version="3",
     create=create,
 )

@@ -21,7 +21,9 @@ from my3dis.backends.trackers.distances import (
     cut_box,
     recolored,
     signed_distances,
+    solidity,
     tidy,
+    whole,
     widened,
 )
 from my3dis.errors import DataError
@@ -32,6 +34,8 @@ __all__ = ["BackwardGrid", "GridSource", "GridTracker"]
 
 BLOCK_PX = 16
 """Side of the blocks whose ranges tell where a mask may have gone."""
+TORN_BELOW = 0.95
+"""Masks that are known better than this are not looked at for cracks."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -182,14 +186,18 @@ class GridTracker(Generic[ViewT]):
             return None
         if held.model is not None:
             distances = recolored(distances, known, held.model.of_pixels(self._bins[window]))
-        distances = tidy(distances, known)
+        distances, wholeness = whole(tidy(distances, known))
         left, top, width, height = cv2.boundingRect((distances >= BORDER).view(np.uint8))
         if not width:
             return None
         tight = (x0 + left, y0 + top, x0 + left + width, y0 + top + height)
         wide = widened(tight, self._image_size)
         kept = cut_box(distances, target, wide)
-        return kept, wide, seen / expected
+        confidence = wholeness * seen / expected
+        if confidence < TORN_BELOW:
+            # Stripes are what a badly known surface leaves of a mask that had none.
+            confidence *= min(1.0, solidity(kept) / solidity(before))
+        return kept, wide, confidence
 
     def _distances(self, held: _Held) -> tuple[NDArray[np.uint16], Box]:
         if held.rle is None:

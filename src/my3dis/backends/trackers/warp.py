@@ -167,7 +167,7 @@ def create(options: BackendOptions) -> GridTracker[WarpView]:  # noqa: ARG001 - 
 
 PLUGIN = TrackerPlugin(
     summary="depth and camera poses, flow where a frame lacks them; no weights",
-    version="2",
+    version="3",
     create=create,
     needs_depth_and_pose=True,
 )
