@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from my3dis.datasets.synthetic import built_in_scan
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -17,3 +19,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"shared test data is not at {folder} (set MY3DIS_TEST_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def built_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built-in scan, drawn once for all workers; tests copy it before they change anything."""
+    base = tmp_path_factory.getbasetemp()
+    # The workers of pytest-xdist have a folder each below a common one.
+    return built_in_scan((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "built-in")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,17 +13,16 @@ from pathlib import Path
 import pytest
 
 from my3dis.config.load import load_config
-from my3dis.datasets.synthetic import built_in_scan
 from tests.conftest import ROOT
 
 PAGES = ("README.md", "docs/workflow.md")
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workplace(built_in: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the demo has put its scan."""
     folder = tmp_path_factory.mktemp("docs")
-    built_in_scan(folder / "my3dis-demo" / "scan")
+    shutil.copytree(built_in, folder / "my3dis-demo" / "scan" / built_in.name)
     return folder
 
 

@@ -126,6 +126,8 @@ def run_stage(
     """
     if name not in STAGE_NAMES:
         raise ConfigError(f"expected a stage ({', '.join(STAGE_NAMES)}), found {name!r}")
+    if levels is not None and name == "evaluate":
+        raise ConfigError("--levels: the stage evaluate scores every level by itself; leave the option out")
     inputs = reopen_inputs(Path(run_dir), levels)
     earlier = read_manifest(inputs.layout.manifest)
     plan = (plan_single(inputs, earlier, name),)

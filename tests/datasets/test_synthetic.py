@@ -23,8 +23,8 @@ MATTE = Material(Pattern.PLAIN, (0.5, 0.5, 0.5))
 
 
 @pytest.fixture(scope="module")
-def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return built_in_scan(tmp_path_factory.mktemp("built_in"))
+def scan(built_in: Path) -> Path:
+    return built_in
 
 
 @pytest.fixture(scope="module")

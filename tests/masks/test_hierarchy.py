@@ -55,3 +55,12 @@ def test_a_circle_is_an_error() -> None:
     """Masks that are each other's ancestors are refused instead of looping for ever."""
     with pytest.raises(DataError, match="circle"):
         hierarchy.drop(chain(parent_id=[30, 10, 20, -1]), np.array([False, False, False, True]))
+
+
+def test_levels_taken_out_leave_children_with_grandparents() -> None:
+    """Keeping levels 2 and 6 makes the coarsest bar the parent of the finest; keeping all changes nothing."""
+    masks = chain()
+    kept = hierarchy.at_levels(masks, [2, 6])
+    assert kept.mask_id.tolist() == [10, 30]
+    assert kept.parent_id.tolist() == [-1, 10]
+    assert hierarchy.at_levels(masks, [2, 4, 6]) is masks

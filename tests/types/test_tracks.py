@@ -50,3 +50,11 @@ def test_each_wrong_field_is_named(name: str, value: object, said: str) -> None:
     """The error names the field, what was expected and what was found."""
     with pytest.raises(DataError, match=said):
         TrackSet(**columns(**{name: value}))
+
+
+def test_tracks_of_some_levels_keep_their_observations() -> None:
+    """Taking level 4 alone leaves its one observation and no parent, for that was at level 2."""
+    tracks = TrackSet(**columns()).at_levels([4])
+    assert tracks.track_id.tolist() == [8]
+    assert tracks.parent_id.tolist() == [-1]
+    assert tracks.obs_mask_id.tolist() == [1]

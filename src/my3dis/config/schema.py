@@ -192,7 +192,9 @@ class Lift(_Section):
     """Lifting: 3D instances from tracked masks."""
 
     enabled: bool = Field(True, description="run this stage")
-    min_points: int = Field(50, ge=1, description="drop smaller instances")
+    min_points: int = Field(
+        50, ge=1, description="drop smaller instances; below the first level a fifth of it"
+    )
     depth_tolerance_m: float = Field(
         0.05, gt=0, description="depth agreement for a point to be visible, metres at 2 m"
     )

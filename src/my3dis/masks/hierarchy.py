@@ -12,7 +12,7 @@ from my3dis.errors import DataError
 from my3dis.masks.codec import to_rle_mask
 from my3dis.types import NO_ID, MaskSet
 
-__all__ = ["drop", "nearest_kept_parent", "parent_positions", "require_linked", "require_nested"]
+__all__ = ["at_levels", "drop", "nearest_kept_parent", "parent_positions", "require_linked", "require_nested"]
 
 
 def parent_positions(masks: MaskSet) -> NDArray[np.int64]:
@@ -108,6 +108,12 @@ def nearest_kept_parent(masks: MaskSet, kept: NDArray[np.bool_]) -> NDArray[np.i
     found = current != NO_ID
     ids[found] = masks.mask_id[current[found]]
     return ids
+
+
+def at_levels(masks: MaskSet, levels: Sequence[int]) -> MaskSet:
+    """Return the masks of some levels; children of others go to the nearest ancestor that is left."""
+    kept = np.isin(masks.level, levels)
+    return masks if kept.all() else drop(masks, kept)
 
 
 def drop(masks: MaskSet, kept: NDArray[np.bool_]) -> MaskSet:

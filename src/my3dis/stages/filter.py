@@ -9,6 +9,7 @@ from typing import TypeVar
 from my3dis import plugins
 from my3dis.archive import StreamingSegmentWriter, open_archive
 from my3dis.config import Config
+from my3dis.masks.hierarchy import at_levels
 from my3dis.refinement.limits import MaskLimits, scaled_area
 from my3dis.refinement.selection import select_masks
 from my3dis.stages.candidates import discard_other
@@ -18,6 +19,7 @@ __all__ = ["CONFIG_FIELDS", "INPUTS", "NAME", "OUTPUTS", "limits_for", "run"]
 
 NAME = "filter"
 CONFIG_FIELDS: tuple[str, ...] = (
+    "experiment.levels",
     "stages.filter.enabled",
     "stages.filter.duplicate_iou",
     "stages.ssam.proposer",
@@ -84,14 +86,15 @@ def run(context: StageContext) -> StageOutcome:
         done = set(writer.frames())
         for n, index in enumerate(frames, start=1):
             if index not in done:
-                masks = reader.frame(index)
+                masks = at_levels(reader.frame(index), context.config.experiment.levels)
                 result = select_masks(masks, limits_for(context.config, masks.image_size))
                 writer.record_dropped(
                     index, result.dropped_id.tolist(), result.dropped_level.tolist(), result.reasons
                 )
                 writer.append_frame(index, result.kept)
             context.progress(n, len(frames))
-        masks_in = reader.count()
+        levels = context.config.experiment.levels
+        masks_in = sum(n for level, n in reader.count_by_level() if level in levels)
     return _outcome(layout.masks, masks_in)
 
 

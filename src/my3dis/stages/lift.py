@@ -34,6 +34,7 @@ __all__ = ["CONFIG_FIELDS", "INPUTS", "NAME", "OUTPUTS", "run"]
 
 NAME = "lift"
 CONFIG_FIELDS: tuple[str, ...] = (
+    "experiment.levels",
     "stages.lift.enabled",
     "stages.lift.min_points",
     "stages.lift.depth_tolerance_m",
@@ -74,7 +75,8 @@ def run(context: StageContext) -> StageOutcome:
     if reason:
         return _skip(layout, reason)
     with open_archive(layout.tracks) as archive:
-        tracks = load_relations(layout.relations).apply_to(archive.tracks())
+        levels = context.config.experiment.levels
+        tracks = load_relations(layout.relations).apply_to(archive.tracks()).at_levels(levels)
         if not len(tracks):
             return _skip(layout, "nothing was tracked, so there is nothing to lift")
         present = set(archive.frames())
@@ -92,7 +94,7 @@ def run(context: StageContext) -> StageOutcome:
             options=VoteOptions(view=ViewOptions(depth_tolerance_m=settings.depth_tolerance_m)),
         )
         usage = _vote(context, archive, accumulator, frames, second_pass=fused)
-        masks_in = archive.count()
+        masks_in = len(tracks.obs_track)
     if not usage.used or not len(cloud):
         return _skip(layout, "no frame has both depth and a valid pose")
     votes = accumulator.result()
@@ -165,7 +167,8 @@ def _vote(
     usage = _Usage()
     before, total = (len(frames), 2 * len(frames)) if second_pass else (0, len(frames))
     for frame in _usable_frames(context, frames, usage, lambda done: context.progress(before + done, total)):
-        accumulator.add(frame, archive.frame(frame.index))
+        masks = archive.frame(frame.index)
+        accumulator.add(frame, masks.select(np.isin(masks.level, context.config.experiment.levels)))
     for reason, count, what in (
         ("invalid_poses", usage.no_pose, "has no valid pose"),
         ("no_depth", usage.no_depth, "has no depth image"),

@@ -112,7 +112,7 @@ def _compare(
     if not context.frames:
         return _no_comparison(context, "No frame is selected.", note_warning)
     rows: list[ComparisonRow] = []
-    levels = sorted({*context.config.experiment.levels, *(level for level, _ in drawn.by_level)})
+    levels = context.config.experiment.levels
     colors = tracked.colors if tracked is not None else None
     make_folder(context.layout.comparison)
     with open_archive(drawn.path) as reader:

@@ -16,6 +16,7 @@ from pathlib import Path
 from my3dis import plugins
 from my3dis.archive import ArchiveReader, StreamingSegmentWriter, open_archive
 from my3dis.errors import ConfigError, DataError
+from my3dis.masks.hierarchy import at_levels
 from my3dis.protocols import BackendOptions, MaskTracker, SceneReader, TrackerPlugin
 from my3dis.runs.files import translated_os_error
 from my3dis.runs.relations import Relations, save_relations
@@ -31,6 +32,7 @@ __all__ = ["CONFIG_FIELDS", "INPUTS", "NAME", "OUTPUTS", "chosen_tracker", "run"
 
 NAME = "track"
 CONFIG_FIELDS: tuple[str, ...] = (
+    "experiment.levels",
     "experiment.seed",
     "stages.gpu",
     "stages.tracker.enabled",
@@ -158,7 +160,9 @@ def _forward(work: _Work) -> Identities:
         frame = work.context.reader.frame(index)
         cues = FrameCues(frame)
         work.without_pose += not cues.is_posed
-        candidates = work.source.frame(index) if index in work.candidate_frames else None
+        candidates = None
+        if index in work.candidate_frames:
+            candidates = at_levels(work.source.frame(index), work.context.config.experiment.levels)
         if candidates is not None:
             work.masks_in += len(candidates)
             _require_same_size(candidates, frame)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from my3dis.types.checks import frozen_array, require
+from my3dis.types.masks import NO_ID
 
 __all__ = ["TrackSet"]
 
@@ -65,3 +67,20 @@ class TrackSet:
 
     def __len__(self) -> int:
         return len(self.track_id)
+
+    def at_levels(self, levels: Sequence[int]) -> TrackSet:
+        """Return the tracks of some levels with their observations; parents at other levels become -1."""
+        kept = np.isin(self.level, levels)
+        observed = np.isin(self.obs_track, self.track_id[kept])
+        parent_id = self.parent_id[kept]
+        return TrackSet(
+            track_id=self.track_id[kept],
+            level=self.level[kept],
+            parent_id=np.where(np.isin(parent_id, self.track_id[kept]), parent_id, np.int32(NO_ID)),
+            first_frame=self.first_frame[kept],
+            last_frame=self.last_frame[kept],
+            obs_track=self.obs_track[observed],
+            obs_frame=self.obs_frame[observed],
+            obs_mask_id=self.obs_mask_id[observed],
+            obs_score=self.obs_score[observed],
+        )
