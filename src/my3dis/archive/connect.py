@@ -13,7 +13,7 @@ from my3dis.errors import ArchiveError, ResourceError
 __all__ = ["connect_read_only", "connect_read_write", "on_network", "open_checked", "translated"]
 
 _BUSY_SECONDS = 30.0
-_CACHE_KIB = 2048
+_CACHE_KIB = 512
 # File systems on which several machines may hold the file: SQLite's WAL needs shared memory there.
 _NETWORK = frozenset(
     (
