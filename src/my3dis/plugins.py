@@ -98,5 +98,8 @@ def _load(kind: str, name: str) -> object:
         ) from error
     known = names(kind)
     close = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise PluginError(f"no {kind} plug-in is called {name!r}{hint} Available: {', '.join(known)}")
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise PluginError(
+        f"no {kind.removesuffix('s')} is called {name!r} here; {hint}"
+        f"available: {', '.join(known)}; others come with packages that offer them"
+    )

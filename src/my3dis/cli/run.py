@@ -143,8 +143,14 @@ def _print_table(outcomes: list[SceneOutcome]) -> None:
         if outcome.result is None:
             print(f"{outcome.scene:<{width}}  failed    {outcome.error}")
         else:
-            how = "unchanged" if outcome.result.did_nothing else "done"
+            how = _how(outcome.result)
             print(f"{outcome.scene:<{width}}  {how:<9} {outcome.result.report or outcome.result.run_dir}")
+
+
+def _how(result: RunResult) -> str:
+    if result.did_nothing:
+        return "unchanged"
+    return "planned" if any(stage.status == "planned" for stage in result.stages) else "done"
 
 
 def _stage(arguments: argparse.Namespace, console: Console) -> int:
