@@ -10,12 +10,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from my3dis.config.load import load_config
+from my3dis.protocols import BackendOptions, MaskProposer, ProposerPlugin
+from my3dis.types import Frame
 from tests.conftest import ROOT
 
-PAGES = ("README.md", "docs/workflow.md")
+PAGES = ("README.md", "docs/workflow.md", "docs/plugins.md", "docs/configuration.md")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,7 @@ def environment() -> dict[str, str]:
     return {**own, "PATH": f"{Path(sys.executable).parent}:{own.get('PATH', '')}"}
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", ["README.md", "docs/workflow.md"])
 def test_commands_of_a_page_run(page: str, workplace: Path) -> None:
     """Every `$ my3dis` line of a page succeeds, one after the other."""
     found = commands(page)
@@ -73,6 +76,26 @@ def test_python_of_the_readme_runs(workplace: Path) -> None:
     assert [int(line.split()[0]) for line in re.findall(r"^\d+ ", done.stdout, re.MULTILINE)] == list(
         range(0, 60, 4)
     )
+
+
+def test_plugin_of_the_docs_works() -> None:
+    """The proposer of the plug-in page is complete: it cuts a picture into four masks of a quarter each."""
+    (code,) = blocks("docs/plugins.md", "python")
+    names: dict[str, object] = {}
+    exec(compile(code, "docs/plugins.md", "exec"), names)
+    plugin = names["PLUGIN"]
+    assert isinstance(plugin, ProposerPlugin)
+    proposer = plugin.create(BackendOptions())
+    assert isinstance(proposer, MaskProposer)
+    frame = Frame(index=3, name="3", color=np.zeros((48, 64, 3), np.uint8))
+    masks = proposer.propose(frame, (2, 4))
+    assert masks.area_px.tolist() == [24 * 32] * 4
+    assert (masks.frame, set(masks.level.tolist())) == (3, {2})
+
+
+def test_no_page_is_forgotten() -> None:
+    """Every page in docs/ is one of those that are checked here."""
+    assert {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} == set(PAGES) - {"README.md"}
 
 
 def test_yaml_of_the_readme_is_valid(tmp_path: Path) -> None:
