@@ -22,7 +22,7 @@ SPECIAL: dict[str, list[object]] = {
     "experiment.parallel_scenes": [1, 1, 1, 1],
     "experiment.executor": ["local"] * 4,
     "stages.ssam.refine": ["mask", "points", "mask", "points"],
-    "stages.tracker.prompt_mode": ["small_box", "all_box", "small_box", "all_box"],
+    "stages.tracker.prompt_mode": ["all_mask"] * 4,
 }
 
 

@@ -181,8 +181,8 @@ class Tracker(_Section):
         None, ge=1, description="frames a track is carried on without a candidate; null = the tracker decides"
     )
     backward_frames: int = Field(8, ge=0, description="frames that a new track is followed back in time")
-    prompt_mode: Literal["all_mask", "small_box", "all_box"] = Field(
-        "all_mask", description="prompt trackers with masks or boxes; weight-free trackers use masks"
+    prompt_mode: Literal["all_mask"] = Field(
+        "all_mask", description="what trackers are prompted with; those of this version take masks"
     )
     render_viz: bool = Field(True, description="draw comparison pictures for the report")
     comparison_sampling: Comparison = Comparison()

@@ -43,7 +43,6 @@ CONFIG_FIELDS: tuple[str, ...] = (
     "stages.tracker.iou_threshold",
     "stages.tracker.max_propagate",
     "stages.tracker.backward_frames",
-    "stages.tracker.prompt_mode",
 )
 INPUTS: tuple[str, ...] = ("masks",)
 OUTPUTS: tuple[str, ...] = ("tracks", "relations")
