@@ -202,12 +202,15 @@ def test_demo_reports_last(
 def test_check_command(scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`my3dis check` exits 0 on a scan that fits and 3 when its poses are inverted; a run stops there too."""
     assert main(["check", str(scan)]) == 0
-    assert "fit together" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "fit together" in said
+    assert said.splitlines()[-1] == "cause: none"
     copy = tmp_path / "inverted"
     shutil.copytree(scan, copy)
     for path in (copy / "pose").iterdir():
         np.savetxt(path, np.linalg.inv(np.loadtxt(path)))
     assert main(["check", str(copy)]) == 3
+    assert capsys.readouterr().out.splitlines()[-1] == "cause: unknown"
     arguments = ["run", "--scan", str(copy), "--output", str(tmp_path / "out"), "--frames", "::6"]
     assert main(arguments) == 3
     assert "experiment.check=warn" in capsys.readouterr().err

@@ -8,14 +8,15 @@ import pytest
 
 from my3dis.config.fields import SETTINGS
 from my3dis.config.load import load_config
-from my3dis.config.reference import env_example, with_table
+from my3dis.config.reference import PAGES, env_example, with_table
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_settings_page_is_current() -> None:
-    """docs/configuration.md holds the schema's table; if not: python -m my3dis.config.reference."""
-    text = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+@pytest.mark.parametrize("page", PAGES)
+def test_settings_tables_are_current(page: str) -> None:
+    """The page holds the schema's table; if not: python -m my3dis.config.reference."""
+    text = (ROOT / page).read_text("utf-8")
     assert with_table(text) == text
     for setting in SETTINGS.values():
         assert f"`{setting.key}`" in text

@@ -73,4 +73,6 @@ def _check(arguments: argparse.Namespace, console: Console) -> int:
         print(f"  missing  {sentence}")
     found = check_scan(reader, select_frames(len(reader), config.experiment.frames))
     print(found.message)
+    # What exactly is wrong is not told apart yet.
+    print(f"cause: {'none' if found.fits else 'unknown'}")
     return EXIT_OK if found.fits else DataError.exit_code

@@ -135,7 +135,8 @@ class Ssam(_Section):
     min_area: int | None = Field(
         None,
         ge=0,
-        description="drop smaller masks, px; null = 200 at 640x480, scaled with the image; final masks: 0",
+        description="drop smaller masks, px; null = 200 at 640x480, scaled with the image; final masks: 0. "
+        "Under 50 (scaled) nothing is proposed",
     )
     stability_threshold: Fraction | None = Field(
         None, description="drop less stable masks; null = the proposer's own; final masks: 0"
