@@ -190,8 +190,10 @@ sys.exit(main(["run", "--scan", {str(scan)!r}, "--output", {str(tmp_path / "file
 def test_ctrl_c_exits_130_and_says_how_to_go_on(number: signal.Signals, tmp_path: Path) -> None:
     """Ctrl-C and a polite kill stop the run, the manifest says so, and the message says what next."""
     scan = make_scan(tmp_path / "room", frames=200)
+    # Tests that run in the background inherit an ignored SIGINT, which Python then leaves ignored.
     code = f"""
-import sys, pytest
+import signal, sys, pytest
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from my3dis.cli.main import main
 from tests.runs.fakes import FakeStages, install
 install(pytest.MonkeyPatch(), FakeStages(frame_seconds=0.05))
