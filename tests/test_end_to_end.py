@@ -16,6 +16,7 @@ import pytest
 from my3dis.archive import open_archive
 from my3dis.cli.main import main
 from my3dis.config import Config
+from my3dis.masks.codec import DECODED
 from my3dis.pipeline import RunResult, run_scan
 from my3dis.runs.manifest import read_manifest
 from my3dis.runs.scores import load_scores
@@ -36,8 +37,12 @@ def scan(built_in: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(scan: Path, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
-    """A finished run of a few frames."""
-    return run_scan(scan, tmp_path_factory.mktemp("out"), {"experiment.frames": FRAMES})
+    """A finished run of a few frames, during which few masks were ever decoded at once."""
+    DECODED.reset_peak()
+    result = run_scan(scan, tmp_path_factory.mktemp("out"), {"experiment.frames": FRAMES})
+    # The codec refuses more than 256; all stages together need a handful.
+    assert DECODED.peak <= 8
+    return result
 
 
 def test_run_leaves_exactly_what_is_promised(finished: RunResult) -> None:
