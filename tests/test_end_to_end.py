@@ -88,6 +88,8 @@ def test_one_stage_again_gives_the_same(finished: RunResult, tmp_path: Path) -> 
     for name in ("instance_id", "level", "score", "point_index"):
         with np.load(copy / "instances.npz") as new, np.load(finished.run_dir / "instances.npz") as old:
             assert np.array_equal(new[name], old[name])
+    timings = [json.loads((run / "stage_timings.json").read_text()) for run in (copy, finished.run_dir)]
+    assert list(timings[0]["stages"]) == list(timings[1]["stages"])
 
 
 def test_killed_run_goes_on_to_the_same_result(finished: RunResult, scan: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from my3dis.monitoring.timings import StageTiming, read_timings, write_timings
 from my3dis.runs.events import EventLog, now_utc
 from my3dis.runs.files import is_disk_full, translated_os_error
 from my3dis.runs.manifest import Manifest, StageRecord, StageStatus, write_manifest
-from my3dis.runs.plan import PlannedStage, RunInputs, output_paths
+from my3dis.runs.plan import STAGE_NAMES, PlannedStage, RunInputs, output_paths
 from my3dis.stages.context import StageContext, StageOutcome, StageWarning
 
 __all__ = ["RunSession", "StageResult"]
@@ -105,8 +105,8 @@ class RunSession:
             self.warnings.append(StageWarning(stage=record.name, reason=reason, message=text, level=level))
 
     def stage_timings(self) -> tuple[StageTiming, ...]:
-        """Return the timings of all stages of the plan that have some, in order."""
-        return tuple(self._timings[name] for name in self._plan if name in self._timings)
+        """Return the timings of all stages that have some, those of earlier runs included, in order."""
+        return tuple(self._timings[name] for name in STAGE_NAMES if name in self._timings)
 
     def mark_stale(self, names: Sequence[str]) -> None:
         """Record that finished stages were made from something that is there no more."""
