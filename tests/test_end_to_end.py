@@ -63,6 +63,10 @@ def test_masks_flow_through_the_archives(finished: RunResult) -> None:
             assert reader.frames() == [0, 15, 30, 45]
             assert reader.levels() == [2, 4, 6]
             assert reader.count() > 0
+            if name == "tracks":
+                tracks = reader.tracks()
+                seen = np.stack([tracks.obs_track, tracks.obs_frame], axis=1)
+                assert len(np.unique(seen, axis=0)) == len(seen) == reader.count()
     with np.load(finished.run_dir / "instances.npz", allow_pickle=False) as instances:
         assert set(instances["level"].tolist()) == {2, 4, 6}
     assert finished.scores is not None

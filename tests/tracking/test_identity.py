@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given, settings
@@ -268,6 +269,36 @@ def test_an_object_behind_another_keeps_its_id() -> None:
     assert sum(not (labels == 1).any() for _, labels in scenes) >= 4
     tracks = tracks_by_label(scenes, GridTracker(WarpSource()))
     assert len(set(tracks[1])) == 1
+
+
+class Drifting(Copying):
+    """Copies, but from frame 9 on sees everything far off to the lower right."""
+
+    def step(self, frame: Frame) -> MaskSet:
+        carried = super().step(frame)
+        if frame.index < 9 or not len(carried):
+            return carried
+        off = boxes(frame.index, *[(50, 36, 60, 46)] * len(carried))
+        return replace(carried, boxes=off.boxes, rle=off.rle, area_px=off.area_px)
+
+
+def test_a_track_absorbed_by_a_returning_one_is_not_carried_on() -> None:
+    """When a new track turns out to be the one that comes back, it leaves no second mask in that frame.
+
+    The card is away; when it returns, half of it is taken for a new object whose mask then drifts off, and
+    in the next frame the whole card is recognised.
+    """
+    card = Card(1, -1.0, -0.6, 0.2, 0.5)
+    frames: list[tuple[Frame, MaskSet | None]] = []
+    for i in range(11):
+        frame, labels = render(i, [card])
+        shown = boxes(i, (16, 17, 35, 33)) if i == 8 else masks_of(labels, i)
+        frames.append((frame, boxes(i) if 3 <= i < 8 else shown))
+    steps, _ = run(frames, Drifting())
+    merges = {merge.old: merge.new for step in steps for merge in step.merges}
+    assert merges == {1: 0}
+    for step in steps[9:]:
+        assert [merges.get(t, t) for t in step.rows.track_id.tolist()] == [0]
 
 
 @given(st.integers(0, 2**32 - 1))

@@ -197,7 +197,9 @@ class Identities:
         """Write predictions of tracks without a candidate while that is plausible."""
         options = self.options
         for row, track in enumerate(view.tracks):
-            if track.tentative or track.track_id in view.matched:
+            # A track that was just absorbed by a returning one goes on under that one's id.
+            gone = track.track_id not in self._awake
+            if gone or track.tentative or track.track_id in view.matched:
                 continue
             if proposed:
                 track.misses += 1
