@@ -41,6 +41,14 @@ def test_a_set_has_its_masks_and_defaults() -> None:
     assert [int(source) for source in MaskSource] == [0, 1, 2]
 
 
+def test_frame_and_size_become_plain_integers() -> None:
+    """NumPy integers and a list as size are taken, and held as plain integers and a tuple."""
+    masks = MaskSet(**columns(frame=np.int64(7), image_size=[np.int32(20), 30]))
+    assert (type(masks.frame), masks.frame) == (int, 7)
+    assert masks.image_size == (20, 30)
+    assert [type(side) for side in masks.image_size] == [int, int]
+
+
 def test_an_empty_mask_is_a_mask() -> None:
     """Area 0 with an all-zero box is fine."""
     boxes = np.zeros((1, 4), np.int32)
@@ -84,6 +92,10 @@ def test_an_empty_set() -> None:
         ("rle", ("x", "x", "x"), "MaskSet.rle: expected a tuple of bytes"),
         ("rle", (b"x",), r"MaskSet.mask_id: expected shape \(1\), found \(3,\)"),
         ("frame", -1, "MaskSet.frame: expected 0 or more, found -1"),
+        ("frame", 4.0, "MaskSet.frame: expected a whole number, found 4.0"),
+        ("image_size", (20, 30, 3), r"MaskSet.image_size: expected \(H, W\), found \(20, 30, 3\)"),
+        ("image_size", 20, r"MaskSet.image_size: expected \(H, W\), found 20"),
+        ("image_size", (20.5, 30), "MaskSet.image_size: expected a whole number, found 20.5"),
         ("image_size", (0, 30), r"MaskSet.image_size: expected \(H, W\) above 0"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -9,6 +10,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from my3dis.errors import DataError
 from my3dis.types.checks import frozen_array, require
 
 __all__ = ["NO_ID", "MaskSet", "MaskSource"]
@@ -27,6 +29,19 @@ class MaskSource(IntEnum):
 
 def _unset() -> NDArray[np.int32]:
     return np.full(0, NO_ID, np.int32)
+
+
+def _whole(value: object, owner: str) -> int:
+    try:
+        return operator.index(value)  # type: ignore[arg-type]  # refuses what is no whole number
+    except TypeError as error:
+        raise DataError(f"{owner}: expected a whole number, found {value!r}") from error
+
+
+def _size(value: object) -> tuple[int, int]:
+    pair = tuple(value) if isinstance(value, Sequence | np.ndarray) else ()
+    require(len(pair) == 2, "MaskSet.image_size", f"expected (H, W), found {value!r}")
+    return _whole(pair[0], "MaskSet.image_size"), _whole(pair[1], "MaskSet.image_size")
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -65,6 +80,9 @@ class MaskSet:
     track_id: NDArray[np.int32] = field(default_factory=_unset)
 
     def __post_init__(self) -> None:
+        # NumPy integers become plain ones: SQLite stores the former as bytes, JSON refuses them.
+        object.__setattr__(self, "frame", _whole(self.frame, "MaskSet.frame"))
+        object.__setattr__(self, "image_size", _size(self.image_size))
         n = len(self.rle)
         if self.track_id.shape == (0,) and n:
             object.__setattr__(self, "track_id", np.full(n, NO_ID, np.int32))
