@@ -76,6 +76,42 @@ def test_truncated_ply_is_refused(tmp_path: Path, keep: float) -> None:
         read_ply(path)
 
 
+ASCII_MESH = """ply
+format ascii 1.0
+comment written by hand
+element vertex 4
+property float x
+property float y
+property float z
+property uchar red
+property uchar green
+property uchar blue
+element face 2
+property uchar flags
+property list uchar int vertex_indices
+end_header
+0 0 0 10 20 30
+1 0 0 10 20 30
+1 1 0 10 20 30
+0 1 0 10 20 30
+200 3 0 1 2
+200 3 0 2 3
+"""
+
+
+def test_truncated_text_ply_is_refused(tmp_path: Path) -> None:
+    """A mesh in text form is read whole or not at all, wherever it was cut between two numbers."""
+    path = tmp_path / "a.ply"
+    path.write_text(ASCII_MESH)
+    cloud = read_ply(path)
+    assert (len(cloud.xyz_m), cloud.triangles is not None) == (4, True)
+    body = ASCII_MESH.index("0 0 0 10")
+    for cut in (i for i in range(body, len(ASCII_MESH) - 2) if ASCII_MESH[i] in " \n"):
+        path.write_text(ASCII_MESH[:cut])
+        with pytest.raises(DataError, match=r"a\.ply: expected a complete PLY mesh, found"):
+            read_ply(path)
+
+
 def test_impossible_ply_content_is_refused(tmp_path: Path) -> None:
     """Coordinates that are not finite and faces over absent vertices are errors."""
     path = tmp_path / "a.ply"

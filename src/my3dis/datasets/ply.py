@@ -70,6 +70,9 @@ def _parse(path: Path) -> dict[str, Any]:
     data = read_bytes(path, "a PLY mesh")
     if not data.startswith(b"ply"):
         raise DataError(f"{path}: expected a PLY mesh, found a file of another type; export the mesh as PLY")
+    missing = _rows_short(data)
+    if missing is not None:
+        raise DataError(f"{path}: expected a complete PLY mesh, found {missing}; copy or export it again")
     try:
         # Without fix_texture=False, vertices with several texture coordinates would be split.
         parsed: dict[str, Any] = load_ply(io.BytesIO(data), fix_texture=False, skip_materials=True)
@@ -79,6 +82,47 @@ def _parse(path: Path) -> dict[str, Any]:
             f"({type(error).__name__}: {error}); copy or export it again"
         ) from error
     return parsed
+
+
+def _rows_short(data: bytes) -> str | None:
+    """Say where a text file ends too early, or return None; trimesh pads or drops what is not there."""
+    head, _, body = data.partition(b"end_header")
+    lines = head.split(b"\n")
+    if not any(line.split()[:2] == [b"format", b"ascii"] for line in lines):
+        return None
+    rows = [line for line in body.splitlines() if line.strip()]
+    at = 0
+    for name, count, lists in _elements(lines):
+        if len(rows) < at + count:
+            return f"{len(rows) - at} of {count} rows of {name}"
+        for row in rows[at : at + count]:
+            if not _is_complete(row.split(), lists):
+                return f"{row[:40].decode('ascii', 'replace')!r} as a row of {name}"
+        at += count
+    return None
+
+
+def _elements(header: list[bytes]) -> list[tuple[str, int, list[bool]]]:
+    """Return name, number of rows and, for each property, whether it is a list, of the elements."""
+    found: list[tuple[str, int, list[bool]]] = []
+    for words in (line.split() for line in header):
+        if words[:1] == [b"element"] and len(words) == 3 and words[2].isdigit():
+            found.append((words[1].decode("ascii", "replace"), int(words[2]), []))
+        elif words[:1] == [b"property"] and found:
+            found[-1][2].append(words[1:2] == [b"list"])
+    return found
+
+
+def _is_complete(values: list[bytes], lists: list[bool]) -> bool:
+    """Whether a row has a value for each property, and in a list as many as its first one says."""
+    if not any(lists):
+        return len(values) >= len(lists)
+    at = 0
+    for is_list in lists:
+        if at >= len(values) or (is_list and not values[at].isdigit()):
+            return False
+        at += 1 + (int(values[at]) if is_list else 0)
+    return at <= len(values)
 
 
 def _colors(value: ArrayLike | None, n: int) -> NDArray[np.uint8] | None:
