@@ -182,6 +182,7 @@ def test_wrong_variable_in_dotenv_is_refused(tmp_path: Path, monkeypatch: pytest
         ("stages.ssam.enabled=maybe", "true or false, found 'maybe'"),
         ("experiment.check=never", "stop or warn or off, found 'never'"),
         ("experiment.levels=[4, 2]", r"rise without repeats, such as \[2, 4, 6\]; found \[4, 2\]"),
+        ("experiment.levels=[4, 40000]", r"at most 32767; found \[4, 40000\]"),
         ("experiment.scenes={a: 1}", "a list of texts or all, found"),
         ("experiment.name=../up", "no dot first.*found '../up'"),
         ("experiment.frames=a:b", "start:end:step .* found 'a:b'"),

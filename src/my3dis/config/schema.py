@@ -26,6 +26,9 @@ __all__ = [
     "frames_from_text",
 ]
 
+_LAST_LEVEL = 32767
+"""Levels are stored as 16-bit numbers."""
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -112,6 +115,8 @@ class Experiment(_Section):
     def _levels_rise(cls, levels: list[int]) -> list[int]:
         if any(level < 0 for level in levels) or sorted(set(levels)) != levels:
             raise ValueError(f"levels must rise without repeats, such as [2, 4, 6]; found {levels}")
+        if levels and levels[-1] > _LAST_LEVEL:
+            raise ValueError(f"levels must be at most {_LAST_LEVEL}; found {levels}")
         return levels
 
 

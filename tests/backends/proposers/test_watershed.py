@@ -73,6 +73,7 @@ def test_levels_stand_for_scales() -> None:
     """Levels 2, 4 and 6 stand for 12, 38 and 120 regions, and finer levels always for more."""
     assert [round(regions_at(level)) for level in (2, 4, 6)] == [12, 38, 120]
     assert all(regions_at(level + 1) > regions_at(level) for level in range(20))
+    assert regions_at(32767) > 1e10
 
 
 def test_one_tree_for_all_levels() -> None:

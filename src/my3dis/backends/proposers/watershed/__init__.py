@@ -39,7 +39,8 @@ On rendered rooms this step ranked masks by how well they fit a true object or p
 
 def regions_at(level: int) -> float:
     """Return the number of regions that a level stands for: a tenfold for every four levels."""
-    return float(12.0 * 10.0 ** ((level - 2) / 4.0))
+    # No image has 10^10 pixels, and powers far beyond overflow.
+    return float(12.0 * 10.0 ** min((level - 2) / 4.0, 10.0))
 
 
 class WatershedProposer:
