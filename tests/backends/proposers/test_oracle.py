@@ -16,6 +16,14 @@ from tests.backends.proposers import boxes
 from tests.masks.scenes import dense
 
 
+def test_without_a_hierarchy_nothing_is_delivered(tmp_path: Path) -> None:
+    """Without hierarchy.json walls would pass as objects, so the oracle refuses to start."""
+    gt = boxes.write_ground_truth(tmp_path)
+    (gt / "hierarchy.json").unlink()
+    with pytest.raises(DataError, match=r"hierarchy\.json: expected the tree of objects and parts"):
+        plugins.proposer("oracle").create(BackendOptions(ground_truth=gt))
+
+
 def test_objects_then_parts_without_structure(tmp_path: Path) -> None:
     """Level one holds the objects but not the wall, deeper levels their parts, linked to them."""
     gt = boxes.write_ground_truth(tmp_path)

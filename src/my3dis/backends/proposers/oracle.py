@@ -36,6 +36,12 @@ class OracleProposer:
 
     def __init__(self, folder: Path, seed: int) -> None:
         truth = load_ground_truth(folder)
+        tree = folder / "hierarchy.json"
+        if not tree.is_file():
+            raise DataError(
+                f"{tree}: expected the tree of objects and parts, found none; without it walls and floors "
+                "would count as objects: restore it, or choose another proposer"
+            )
         self._folder = folder
         self._seed = seed
         self._structural = np.array(sorted(truth.structural_objects), np.int32)
