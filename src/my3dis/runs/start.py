@@ -112,7 +112,10 @@ def introduce(inputs: RunInputs, plan: Sequence[PlannedStage], display: Display)
     for sentence in overview.found:
         display.say("Found", sentence)
     if overview.ground_truth is not None:
-        display.say("Found", f"ground truth in {overview.ground_truth.name}/, read for scores only")
+        stages = config.stages
+        oracle = "oracle" in (stages.ssam.proposer, stages.tracker.propagator)
+        use = "read for scores and by the oracle" if oracle else "read for scores only"
+        display.say("Found", f"ground truth in {overview.ground_truth.name}/, {use}")
     for sentence in overview.missing:
         display.say("Missing", sentence)
     for name, reason in predicted_skips(overview, config):
