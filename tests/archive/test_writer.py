@@ -118,7 +118,7 @@ def test_wrong_calls_are_refused(tmp_path: Path) -> None:
 
 
 def test_numpy_frame_indices_and_nan_scores_are_fine(tmp_path: Path) -> None:
-    """A NumPy integer is a frame index, in the call and in the set; a score that is not a number stays one."""
+    """A NumPy integer is a frame index, in the call and in the set; scores may be no numbers."""
     path = tmp_path / "a.my3dis"
     nan = np.full(3, np.nan, np.float32)
     one = dataclasses.replace(in_order(masks(3)), frame=np.int64(3), score=nan, stability=nan)  # type: ignore[arg-type]
