@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -179,6 +181,26 @@ def test_broken_intrinsics_are_refused(scannet: Path) -> None:
         open_scan(scannet)
 
 
+@pytest.mark.parametrize("value", [np.nan, -np.inf, 0.0, -500.0])
+def test_impossible_intrinsics_are_refused_by_file(tmp_path: Path, value: float) -> None:
+    """A focal length that no camera has is an error that names the file, in every layout with such files."""
+    wrong = miniatures.intrinsics(3)
+    wrong[0, 0] = value
+    scannet = miniatures.scannet(tmp_path / "scene0000_00")
+    miniatures.save_matrix(scannet / "intrinsic" / "intrinsic_color.txt", wrong)
+    kitchen = miniatures.seven_scenes(tmp_path / "seq-01")
+    miniatures.save_matrix(kitchen / "registered" / "camera-intrinsics.txt", wrong)
+    multiscan = miniatures.multiscan(tmp_path / "scene_00000_00")
+    (multiscan / "scene_00000_00.jsonl").write_text(json.dumps({"intrinsics": wrong.T.ravel().tolist()}))
+    for scan, file in (
+        (scannet, "intrinsic_color.txt"),
+        (kitchen, "camera-intrinsics.txt"),
+        (multiscan, "scene_00000_00.jsonl"),
+    ):
+        with pytest.raises(DataError, match=re.escape(f"{file}: expected focal lengths above 0")):
+            open_scan(scan)
+
+
 def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
     """A frame must have one picture: ``a.png`` beside ``a.jpg`` is ambiguous."""
     miniatures.save(tmp_path / "a.png", miniatures.color(0))
@@ -212,6 +234,19 @@ def test_seven_scenes_without_registration_says_so(tmp_path: Path) -> None:
     assert frame.depth_camera is not None
     assert frame.depth_camera.fx == pytest.approx(585 * WIDTH / 640)
     assert any("not registered" in sentence for sentence in reader.overview.missing)
+
+
+def test_an_incomplete_registration_is_described_as_it_is(tmp_path: Path) -> None:
+    """A folder ``registered/`` without depth is not used; what it lacks is not said to be there."""
+    scan = miniatures.seven_scenes(tmp_path / "seq-01")
+    for path in (scan / "registered").glob("*.txt"):
+        path.unlink()
+    assert "depth registered to colour in registered/" in open_scan(scan).overview.found
+    for path in (scan / "registered").iterdir():
+        path.unlink()
+    overview = open_scan(scan).overview
+    assert overview.is_posed_rgbd
+    assert any("not registered" in sentence for sentence in overview.missing)
 
 
 def test_multiscan_scales_intrinsics_to_depth(tmp_path: Path) -> None:

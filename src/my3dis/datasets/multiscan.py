@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+
 from my3dis.datasets.files import list_files
-from my3dis.datasets.layout import Notes, color_files, find_depth
+from my3dis.datasets.layout import Notes, camera_of, color_files, find_depth
 from my3dis.datasets.reader import DepthFormat, FolderReader, ScanFiles
 from my3dis.errors import DataError
 from my3dis.protocols import DatasetPlugin
@@ -87,7 +89,8 @@ def _intrinsics(path: Path, width: int, height: int) -> Camera:
             f'{path}: expected a camera a line with 9 "intrinsics", found something else '
             f"({type(error).__name__}); download the file again, or remove it to go on without"
         ) from error
-    return Camera(fx, fy, cx, cy, width, height)
+    k = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+    return camera_of(k, path, "colour", (height, width), plausible=False)
 
 
 PLUGIN = DatasetPlugin(

@@ -9,13 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from my3dis.datasets.files import list_files, read_matrix
-from my3dis.datasets.layout import Notes, color_files, find_depth, find_poses
+from my3dis.datasets.layout import Notes, camera_of, color_files, find_depth, find_poses
 from my3dis.datasets.reader import DepthFormat, FolderReader, ScanFiles
-from my3dis.errors import DataError
 from my3dis.protocols import DatasetPlugin
 from my3dis.types import Camera, ScanOverview
 
@@ -84,11 +80,10 @@ def open_scannet(path: Path) -> FolderReader:
 
 @dataclass(frozen=True)
 class _Cameras:
-    """The two intrinsics files, as matrices; None where absent."""
+    """The two intrinsics files; None where absent."""
 
-    color: NDArray[np.float64] | None
-    depth: NDArray[np.float64] | None
-    paths: tuple[Path, ...]
+    color: Path | None
+    depth: Path | None
 
     @classmethod
     def find(cls, root: Path) -> _Cameras:
@@ -98,28 +93,22 @@ class _Cameras:
                 candidate = folder / f"intrinsic_{kind}.txt"
                 if candidate.is_file():
                     found.setdefault(kind, candidate)
-        matrices = {kind: read_matrix(file) for kind, file in found.items()}
-        return cls(matrices.get("color"), matrices.get("depth"), tuple(found.values()))
+        return cls(found.get("color"), found.get("depth"))
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return tuple(path for path in (self.color, self.depth) if path is not None)
 
     def color_for(self, width: int, height: int) -> Camera | None:
-        return None if self.color is None else self._camera(self.color, "colour", width, height)
+        if self.color is None:
+            return None
+        return camera_of(read_matrix(self.color), self.color, "colour", (height, width))
 
     def depth_for(self, width: int, height: int, color: Camera | None) -> Camera | None:
         if self.depth is not None:
-            return self._camera(self.depth, "depth", width, height)
+            return camera_of(read_matrix(self.depth), self.depth, "depth", (height, width))
         # Exported depth is registered to colour, so its camera is the colour camera, resampled.
         return None if color is None else color.scaled_to(width, height)
-
-    def _camera(self, k: NDArray[np.float64], what: str, width: int, height: int) -> Camera:
-        cx, cy = float(k[0, 2]), float(k[1, 2])
-        # The files carry no image size, but a principal point is near the middle of its image.
-        if not (0.3 <= cx / width <= 0.7 and 0.3 <= cy / height <= 0.7):
-            raise DataError(
-                f"{self.paths[0].parent}: {what} is {width}x{height} but its intrinsics are for about "
-                f"{2 * cx + 1:.0f}x{2 * cy + 1:.0f} (principal point {cx:g}, {cy:g}); expected intrinsics "
-                f"of the size of the {what} images: correct the intrinsics file or resize the images"
-            )
-        return Camera(float(k[0, 0]), float(k[1, 1]), cx, cy, width, height)
 
 
 def _by_stem(folder: Path, suffix: str) -> dict[str, Path]:

@@ -11,9 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from my3dis.datasets.files import list_files, read_matrix
-from my3dis.datasets.layout import Notes, color_files, find_depth, find_poses
+from my3dis.datasets.layout import Notes, camera_of, color_files, find_depth, find_poses
 from my3dis.datasets.reader import DepthFormat, FolderReader, ScanFiles
-from my3dis.errors import DataError
 from my3dis.protocols import DatasetPlugin
 from my3dis.types import Camera, ScanOverview
 
@@ -42,17 +41,22 @@ def open_seven_scenes(path: Path) -> FolderReader:
     root, notes = path.resolve(), Notes()
     color, (height, width) = color_files(root, notes, ending=".color")
     keys = [_key(p) for p in color]
-    registered = (root / "registered").is_dir()
-    source = root / "registered" if registered else root
-    depth_files = {_key(p): p for p in list_files(source, (".png",)) if p.stem.endswith(".depth")}
+    aligned = root / "registered"
+    depth_files = _depth_files(aligned) if aligned.is_dir() else {}
+    registered = bool(depth_files)
+    source = aligned if registered else root
+    depth_files = depth_files or _depth_files(root)
     pose_files = {_key(p): p for p in list_files(source, (".txt",)) if p.stem.endswith(".pose")}
     depth, depth_size = find_depth(keys, depth_files, notes, _FORMAT)
     poses, invalid = find_poses(keys, pose_files, notes)
     intrinsics = source / "camera-intrinsics.txt"
-    depth_camera = None if depth_size is None else _camera(intrinsics, depth_size, notes)
+    depth_camera = None if depth_size is None else _camera(intrinsics, "depth", depth_size, notes)
     if registered:
-        notes.found.append("depth registered to colour, with poses and intrinsics (registered/)")
-        color_camera = _camera(intrinsics, (height, width), None)
+        parts = ["depth registered to colour"]
+        parts += ["poses"] if pose_files else []
+        parts += ["intrinsics"] if intrinsics.is_file() else []
+        notes.found.append(f"{', '.join(parts)} in registered/")
+        color_camera = _camera(intrinsics, "colour", (height, width), None)
     else:
         color_camera = _COLOR_CAMERA.scaled_to(width, height)
         notes.missing.append("depth is not registered to colour: masks are lifted with errors at the border")
@@ -82,26 +86,21 @@ def open_seven_scenes(path: Path) -> FolderReader:
     return FolderReader(overview, files, _VERSION)
 
 
+def _depth_files(folder: Path) -> dict[str, Path]:
+    return {_key(p): p for p in list_files(folder, (".png",)) if p.stem.endswith(".depth")}
+
+
 def _key(path: Path) -> str:
     return path.name.split(".")[0]
 
 
-def _camera(file: Path, size: tuple[int, int], notes: Notes | None) -> Camera:
+def _camera(file: Path, what: str, size: tuple[int, int], notes: Notes | None) -> Camera:
     """Return the camera of a file, or the data set's own when there is no file."""
-    height, width = size
     if not file.is_file():
         if notes is not None:
             notes.missing.append("no camera-intrinsics.txt: the data set's focal length of 585 is used")
-        return _DEPTH_CAMERA.scaled_to(width, height)
-    k = read_matrix(file)
-    camera = Camera(float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2]), width, height)
-    if not (0.3 <= camera.cx / width <= 0.7 and 0.3 <= camera.cy / height <= 0.7):
-        raise DataError(
-            f"{file}: images are {width}x{height} but the intrinsics are for about "
-            f"{2 * camera.cx + 1:.0f}x{2 * camera.cy + 1:.0f}; expected intrinsics of the images' size: "
-            "correct the intrinsics file or resize the images"
-        )
-    return camera
+        return _DEPTH_CAMERA.scaled_to(size[1], size[0])
+    return camera_of(read_matrix(file), file, what, size)
 
 
 PLUGIN = DatasetPlugin(
