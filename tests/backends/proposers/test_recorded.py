@@ -72,6 +72,20 @@ def test_containment_stands_in_for_missing_records(tmp_path: Path, cause: str) -
     assert links(masks) == {(1500, 3000), (1600, 1600), (7688, 7688)}
 
 
+def test_a_recorded_null_is_no_parent(tmp_path: Path) -> None:
+    """A mask that was recorded without parent has none, whatever lies around it."""
+    root = boxes.write_recording(tmp_path)
+    relations = json.loads((root / "relations.json").read_text())
+    for row in relations["0000"]["rows"]:
+        if row["level"] == 4:
+            row["parent"] = None
+    (root / "relations.json").write_text(json.dumps(relations))
+    assert (replay(root, levels=(2, 4)).parent_id == -1).all()
+    assert (replay(root, levels=(2, 6)).parent_id == -1).all()
+    fine = replay(root).at_level(6)
+    assert (fine.parent_id != -1).all()
+
+
 def test_maps_are_scaled_by_nearest_neighbour(tmp_path: Path) -> None:
     """At twice the size each pixel becomes four, and children stay inside their parents."""
     root = boxes.write_recording(tmp_path)

@@ -29,6 +29,9 @@ __all__ = ["PLUGIN", "RecordedProposer"]
 _CONTAINED = 0.9
 """Share of a mask that must lie in a coarser one for that to be its parent when no record says so."""
 
+_UNKNOWN = -2
+"""Position of a parent that the record does not tell; `NO_ID` where it says that there is none."""
+
 Parents = Mapping[tuple[int, int], int]
 """(level, id) → id of the recorded parent."""
 
@@ -36,8 +39,9 @@ Parents = Mapping[tuple[int, int], int]
 class RecordedProposer:
     """Replays label maps; masks are delivered as recorded, scaled to the frame by nearest neighbour.
 
-    A mask's parent is the recorded one. Where the record names none that has pixels at the next coarser
-    level used, it is the mask of that level which holds at least nine tenths of it. Ids are permuted
+    A mask's parent is the recorded one, and none where the record says null. Where the record does not
+    list the mask, or its parent has no pixels at the next coarser level used, it is the mask of that level
+    which holds at least nine tenths of it. Ids are permuted
     per frame: whatever the recording says about identities over time stays unknown to the pipeline.
 
     Args:
@@ -71,7 +75,7 @@ class RecordedProposer:
             parents = np.full(len(masks), NO_ID, np.int32)
             if rank:
                 at = _recorded_parents(own, level, labels[-1], levels[rank - 1], rows)
-                at = np.where(at == NO_ID, _holders(masks, found[-1]), at)
+                at = np.where(at == _UNKNOWN, _holders(masks, found[-1]), at)
                 parents[at != NO_ID] = found[-1].mask_id[at[at != NO_ID]]
             labels.append(own)
             found.append(replace(masks, mask_id=ids, parent_id=parents))
@@ -99,14 +103,16 @@ def _recorded_parents(
     coarser_level: int,
     rows: Parents,
 ) -> NDArray[np.int64]:
-    """Return the position of each mask's recorded parent among the coarser masks, -1 = not recorded.
+    """Return the position of each mask's recorded parent among the coarser masks.
+
+    -1 = recorded to have none; `_UNKNOWN` = not recorded, or its parent is not among the coarser masks.
 
     Levels that were recorded but are not used are climbed over.
     """
     position = {int(label): i for i, label in enumerate(coarser.tolist())}
     recorded = sorted({lv for lv, _ in rows}, reverse=True)
     between = [lv for lv in recorded if coarser_level <= lv < level]
-    found = np.full(len(own), NO_ID, np.int64)
+    found = np.full(len(own), _UNKNOWN, np.int64)
     for i, label in enumerate(own.tolist()):
         at, name = level, label
         for above in between:
@@ -116,6 +122,8 @@ def _recorded_parents(
             at, name = above, parent
         if at == coarser_level and name in position:
             found[i] = position[name]
+        elif at > coarser_level and rows.get((at, name)) == NO_ID:
+            found[i] = NO_ID
     return found
 
 
@@ -163,7 +171,7 @@ def _create(options: BackendOptions) -> RecordedProposer:
 
 PLUGIN = ProposerPlugin(
     summary="label maps that another program made before (stages.ssam.recorded_root)",
-    version="1",
+    version="2",
     create=_create,
     final=True,
 )
