@@ -21,7 +21,7 @@ from my3dis.runs.layout import RunLayout
 from my3dis.runs.scores import load_scores
 from my3dis.stages import evaluate
 from my3dis.stages.context import StageContext
-from my3dis.types import Frame, ScanOverview, SceneCloud
+from my3dis.types import Frame, MaskSet, ScanOverview, SceneCloud
 from tests.metrics.build import instance_set
 
 SIZE = (40, 60)
@@ -162,6 +162,17 @@ def test_a_changed_identity_is_seen(context: StageContext) -> None:
     assert facts["idf1"] == pytest.approx(12 / 16)
     notes = load_scores(context.layout.scores).notes
     assert notes == ("no 3D instances to score",)
+
+
+def test_nothing_tracked_scores_zero(context: StageContext) -> None:
+    """Frames without any track are scored as such, not refused."""
+    with StreamingSegmentWriter(context.layout.tracks) as writer:
+        for frame in context.frames:
+            writer.append_frame(frame, MaskSet.empty(frame, context.reader.overview.image_size))
+    assert facts_of(evaluate.run(context))["idf1"] == 0
+    identity = load_scores(context.layout.scores).identity
+    assert identity is not None
+    assert (identity.objects, identity.frames) == (2, 8)
 
 
 def test_only_selected_frames_count(context: StageContext) -> None:

@@ -197,7 +197,9 @@ def _identity(
                 unlabelled += 1
                 continue
             labels = load_frame_labels(folder, name, "instance")
-            accumulator.add(frame_overlap(reader.frame(index, level), labels, structural))
+            # Where nothing was tracked the archive has no levels to ask for; its frames are empty.
+            masks = reader.frame(index, level if levels else None)
+            accumulator.add(frame_overlap(masks, labels, structural))
         context.progress(len(frames), len(frames))
     if unlabelled:
         notes.append(
