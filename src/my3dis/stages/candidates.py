@@ -172,7 +172,11 @@ def _outcome(context: StageContext, path: Path, *, resumed: int) -> StageOutcome
                     stage=NAME,
                     reason="no_candidates",
                     message=f"{empty[level]} of {frames} frames have no candidate at level {level}; "
-                    "tracks of this level have to bridge them",
+                    + (
+                        "nothing can be tracked there"
+                        if empty[level] == frames
+                        else "tracks of this level have to bridge them"
+                    ),
                     level=level,
                 )
             )
