@@ -163,6 +163,26 @@ def test_a_hidden_object_leaves_no_ghost() -> None:
     assert identities.counts.births == 2
 
 
+def test_a_hidden_object_stays_hidden_where_nothing_is_proposed() -> None:
+    """Between two frames with candidates a hidden track is not written; its own candidate shows it again."""
+    near, beside = (0, 6, 44, 34), (34, 6, 62, 34)
+    frames: list[tuple[Frame, MaskSet | None]] = [
+        (plain(0), boxes(0, LEFT, (20, 6, 60, 34))),
+        (plain(1), boxes(1, LEFT, (10, 6, 52, 34))),
+        (plain(2), boxes(2, near)),
+        (plain(3), boxes(3, near)),
+        (plain(4), None),
+        (plain(5), boxes(5, near)),
+        (plain(6), None),
+        (plain(7), boxes(7, LEFT, beside)),
+        (plain(8), None),
+    ]
+    steps, _ = run(frames)
+    hidden = steps[0].rows.track_id[steps[0].rows.boxes[:, 0] == LEFT[0]].tolist()
+    written = [bool(set(hidden) & set(step.rows.track_id.tolist())) for step in steps]
+    assert written[3:] == [False, False, False, False, True, True]
+
+
 def test_a_fragment_has_to_persist() -> None:
     """A piece of a living track's mask is not a new object at once, but after three frames it is."""
     piece = (4, 10, 12, 20)

@@ -179,7 +179,7 @@ class Identities:
         old.memory = old.memory.seen_again(new.memory)
         old.hits += new.hits
         old.last_frame, old.last_match = new.last_frame, new.last_match
-        old.last_step, old.misses = new.last_step, new.misses
+        old.last_step, old.misses, old.hidden = new.last_step, new.misses, new.hidden
         self._merges.append(Merge(old=new.track_id, new=old.track_id, reason="place", strength=strength))
         self.counts.merges += 1
         self._forget(new)
@@ -187,7 +187,7 @@ class Identities:
     def _match(self, track: Track, view: LevelView, column: int, *, learn: bool) -> None:
         view.owner[column] = track
         track.hits += 1
-        track.misses = 0
+        track.misses, track.hidden = 0, False
         track.last_frame = track.last_match = self._frame
         track.last_step = self._step
         if learn:
@@ -203,9 +203,11 @@ class Identities:
                 continue
             if proposed:
                 track.misses += 1
+                # Frames without candidates tell nothing new: what is hidden stays so until the next that has.
+                track.hidden = view.hidden(row)
             sure = float(view.predictions.score[row]) >= options.min_confidence
             remains = int(view.predictions.area_px[row]) >= options.min_remainder * track.memory.area_px
-            if self._may_carry(track) and sure and remains and not view.hidden(row):
+            if self._may_carry(track) and sure and remains and not track.hidden:
                 builder.add_carried(view.predictions, row, track.track_id, parent_track=track.parent_track)
                 view.carried.add(track.track_id)
                 track.last_frame = self._frame

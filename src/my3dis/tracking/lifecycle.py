@@ -24,6 +24,7 @@ class Track:
         last_match: latest frame on which a candidate confirmed it.
         hits: candidates that it got.
         misses: frames with candidates since ``last_match`` on which it got none.
+        hidden: whether another object lay where it was expected on the latest frame with candidates.
         last_step: step of its latest candidate; steps count the frames that were looked at.
         parent_track: track of its parent when last known, -1 = none.
         memory: what is remembered of it.
@@ -41,6 +42,7 @@ class Track:
     memory: Memory
     hits: int = 1
     misses: int = 0
+    hidden: bool = False
     parent_track: int = NO_ID
     guardian: int = NO_ID
     pending: list[MaskSet] = field(default_factory=list)
