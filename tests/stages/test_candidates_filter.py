@@ -196,7 +196,7 @@ def test_gaps_are_filled_only_where_wanted(bench: Bench, tmp_path: Path) -> None
 
 def test_disabled_and_impossible_stages_say_so(bench: Bench) -> None:
     """A disabled stage and one without its input are skipped; an oracle without ground truth is an error."""
-    assert bench.candidates(ssam={"enabled": False}).skipped == "stages.ssam.enabled is false"
+    assert bench.candidates(ssam={"enabled": False}).skipped == "switched off by stages.ssam.enabled"
     with pytest.raises(ConfigError, match="ground truth"):
         bench.candidates(ssam={"proposer": "oracle"})
     assert "no candidates" in (bench.filter().skipped or "")

@@ -234,6 +234,14 @@ def test_switched_off_or_impossible(make: Callable[..., StageContext]) -> None:
         track.run(make(Larger(posed=False)))
 
 
+def test_skipped_where_the_stages_before_it_were(make: Callable[..., StageContext]) -> None:
+    """Without an archive of masks (stages.ssam.enabled=false) nothing is tracked, which is no error."""
+    context = make()
+    context.layout.masks.unlink()
+    assert track.run(context).skipped == "there are no masks: the stages before it were skipped"
+    assert not context.layout.tracks.exists()
+
+
 def test_a_scan_without_masks_gives_no_tracks(make: Callable[..., StageContext]) -> None:
     """Frames whose candidates are empty are recorded, and the relations are empty."""
     context = make(drop=lambda index: (1, 2, 11, 12, 13, 14))

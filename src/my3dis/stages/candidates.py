@@ -70,7 +70,7 @@ def run(context: StageContext) -> StageOutcome:
     """
     ssam = context.config.stages.ssam
     if not ssam.enabled:
-        return StageOutcome(skipped="stages.ssam.enabled is false")
+        return StageOutcome(skipped="switched off by stages.ssam.enabled")
     plugin = plugins.proposer(ssam.proposer)
     proposer = plugin.create(_options(context))
     wanted = context.frames[:: ssam.ssam_freq]

@@ -115,7 +115,7 @@ def _why_not(context: StageContext) -> str | None:
     if lacking:
         return f"the scan has no {' and no '.join(lacking)}, so masks cannot be placed in 3D"
     if not context.layout.tracks.is_file() or not context.layout.relations.is_file():
-        return "there are no tracks; run the stage track first"
+        return "there are no tracks: tracking was skipped"
     return None
 
 

@@ -99,6 +99,8 @@ def run(context: StageContext) -> StageOutcome:
     settings, reader, layout = context.config.stages.tracker, context.reader, context.layout
     if not settings.enabled:
         return StageOutcome(skipped="switched off by stages.tracker.enabled")
+    if not layout.masks.is_file():
+        return StageOutcome(skipped="there are no masks: the stages before it were skipped")
     name = chosen_tracker(settings.propagator, reader)
     plugin = plugins.tracker(name)
     if plugin.needs_depth_and_pose and not reader.overview.is_posed_rgbd:
