@@ -20,6 +20,8 @@ from my3dis.pipeline import RunResult, run_scan, run_stage
 from my3dis.runs.events import read_events
 from my3dis.runs.lock import run_lock
 from my3dis.runs.manifest import StageStatus, read_manifest
+from my3dis.runs.start import predicted_skips
+from my3dis.types import ScanOverview
 from tests.runs.fakes import FakeReader, FakeStages, install, make_scan
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -302,6 +304,17 @@ def test_one_stage_again_makes_later_ones_stale(stages: FakeStages, scan: Path, 
     assert stages.ran == ["track", "lift", "evaluate", "report"]
 
 
+def test_one_stage_again_keeps_the_names_of_all_back_ends(
+    stages: FakeStages, scan: Path, tmp_path: Path
+) -> None:
+    """The manifest still says what made the stages that were not made again, versions included."""
+    result = run_scan(scan, tmp_path / "out")
+    before = read_manifest(result.run_dir / "manifest.json").plugins
+    assert [role for role, _ in before] == ["dataset", "proposer", "tracker"]
+    run_stage(result.run_dir, "report")
+    assert read_manifest(result.run_dir / "manifest.json").plugins == before
+
+
 def test_one_stage_with_wrong_words(stages: FakeStages, scan: Path, tmp_path: Path) -> None:
     """An unknown stage or level and a folder that is no run are named."""
     result = run_scan(scan, tmp_path / "out")
@@ -402,3 +415,44 @@ def test_full_disk_in_a_run(tmp_path: Path) -> None:
     candidates = read_manifest(folder / "manifest.json").stage("candidates")
     assert candidates is not None
     assert candidates.is_complete
+
+
+@pytest.mark.parametrize(
+    ("settings", "skipped"),
+    [
+        (
+            {"stages.ssam.enabled": False},
+            {
+                "candidates": "switched off by stages.ssam.enabled",
+                "filter": "there are no candidates",
+                "track": "there are no masks",
+                "lift": "there are no tracks",
+                "evaluate": "there are no tracks",
+            },
+        ),
+        (
+            {"stages.tracker.enabled": False, "stages.lift.enabled": False},
+            {
+                "track": "switched off by stages.tracker.enabled",
+                "lift": "switched off by stages.lift.enabled",
+                "evaluate": "there are no tracks",
+            },
+        ),
+        ({"stages.report.enabled": False}, {"report": "switched off by stages.report.enabled"}),
+    ],
+)
+def test_what_a_switched_off_stage_takes_with_it_is_told_before(
+    tmp_path: Path, settings: dict[str, object], skipped: dict[str, str]
+) -> None:
+    """A stage with nothing to read is announced as skipped, with the reason, like one switched off."""
+    overview = ScanOverview(
+        scene="room",
+        dataset="fake",
+        root=tmp_path,
+        frame_count=1,
+        image_size=(4, 4),
+        has_depth=True,
+        has_pose=True,
+        ground_truth=tmp_path,
+    )
+    assert dict(predicted_skips(overview, load_config(values=settings))) == skipped

@@ -89,9 +89,17 @@ class FakeStages:
 
     def get(self, name: str) -> SimpleNamespace:
         settings, inputs, outputs = {
-            "candidates": (("experiment.levels", "stages.ssam.min_area"), (), ("candidates",)),
+            "candidates": (
+                ("experiment.levels", "stages.ssam.proposer", "stages.ssam.min_area"),
+                (),
+                ("candidates",),
+            ),
             "filter": (("stages.filter.enabled",), ("candidates",), ("masks",)),
-            "track": (("stages.tracker.iou_threshold",), ("masks",), ("tracks", "relations")),
+            "track": (
+                ("stages.tracker.propagator", "stages.tracker.iou_threshold"),
+                ("masks",),
+                ("tracks", "relations"),
+            ),
             "lift": (("stages.lift.min_points",), ("tracks", "relations"), ("instances",)),
             "evaluate": (("stages.evaluate.enabled",), ("instances",), ("scores",)),
             "report": (("stages.report.name",), ("tracks", "instances", "scores"), ("comparison", "report")),

@@ -85,19 +85,27 @@ def select_frames(total: int, frames: Frames) -> tuple[int, ...]:
 def predicted_skips(overview: ScanOverview, config: Config) -> tuple[tuple[str, str], ...]:
     """Return (stage, reason) of the stages that this scan and these settings leave out."""
     stages = config.stages
-    skips = []
-    if not stages.lift.enabled:
-        skips.append(("lift", "switched off by stages.lift.enabled"))
-    elif not overview.is_posed_rgbd:
-        lacking = [n for n, has in (("depth", overview.has_depth), ("poses", overview.has_pose)) if not has]
-        skips.append(("lift", f"the scan has no {' and no '.join(lacking)}"))
-    if not stages.evaluate.enabled:
-        skips.append(("evaluate", "switched off by stages.evaluate.enabled"))
-    elif overview.ground_truth is None:
-        skips.append(("evaluate", "the scan has no ground truth"))
-    if not stages.report.enabled:
-        skips.append(("report", "switched off by stages.report.enabled"))
-    return tuple(skips)
+    lacking = [n for n, has in (("depth", overview.has_depth), ("poses", overview.has_pose)) if not has]
+    untracked = not (stages.ssam.enabled and stages.tracker.enabled)
+    # The first reason that holds, per stage.
+    reasons: tuple[tuple[str, bool, str], ...] = (
+        ("candidates", not stages.ssam.enabled, "switched off by stages.ssam.enabled"),
+        ("filter", not stages.ssam.enabled, "there are no candidates"),
+        ("track", not stages.tracker.enabled, "switched off by stages.tracker.enabled"),
+        ("track", not stages.ssam.enabled, "there are no masks"),
+        ("lift", not stages.lift.enabled, "switched off by stages.lift.enabled"),
+        ("lift", bool(lacking), f"the scan has no {' and no '.join(lacking)}"),
+        ("lift", untracked, "there are no tracks"),
+        ("evaluate", not stages.evaluate.enabled, "switched off by stages.evaluate.enabled"),
+        ("evaluate", overview.ground_truth is None, "the scan has no ground truth"),
+        ("evaluate", untracked, "there are no tracks"),
+        ("report", not stages.report.enabled, "switched off by stages.report.enabled"),
+    )
+    skips: dict[str, str] = {}
+    for stage, holds, reason in reasons:
+        if holds:
+            skips.setdefault(stage, reason)
+    return tuple(skips.items())
 
 
 def introduce(inputs: RunInputs, plan: Sequence[PlannedStage], display: Display) -> None:
@@ -238,6 +246,10 @@ def _manifest(
 ) -> Manifest:
     overview, experiment = inputs.reader.overview, inputs.config.experiment
     now = now_utc()
+    # A stage made again by itself uses few back ends; those that made the other stages stay named.
+    used = dict(earlier.plugins) if earlier else {}
+    used["dataset"] = overview.dataset
+    used |= dict(pair for planned in plan for pair in used_plugins(planned.stage, inputs.config))
     manifest = Manifest(
         status=earlier.status if earlier else "running",
         scene=overview.scene,
@@ -251,10 +263,7 @@ def _manifest(
         levels=tuple(experiment.levels),
         version=environment.my3dis,
         commit=environment.commit,
-        plugins=(
-            ("dataset", overview.dataset),
-            *dict(pair for planned in plan for pair in used_plugins(planned.stage, inputs.config)).items(),
-        ),
+        plugins=tuple(used.items()),
         checkpoints=tuple(_checkpoints(inputs.config)),
         started=earlier.started if earlier else now,
         updated=now,
