@@ -80,9 +80,9 @@ def test_a_finished_run_is_told_completely(run: Run) -> None:
     assert facts["pictures"] == 3
     assert facts["html_bytes"] == len(run.page.encode())
     assert run.pictures() == ["0000.jpg", "0010.jpg", "0011.jpg"]
-    assert run.progress[-1] == (3, 3)
+    assert run.progress[-1] == (4, 4)  # three pictures and the page
     assert run.warnings == []
-    for words in ("3 frames have no pose.", "watershed 1", "warp 1", "103 MB", "2.4.6"):
+    for words in ("3 frames have no pose.", "watershed (version 1)", "warp (version 1", "103 MB", "2.4.6"):
         assert words in run.page
         assert words in run.text
     assert "12 dropped" in section(run.page, "filter")

@@ -66,7 +66,7 @@ def add_command(commands: Commands[Parser], name: str, summary: str, examples: s
         name,
         help=summary,
         description=summary[0].upper() + summary[1:] + ".",
-        epilog="examples:\n" + "\n".join(f"  {line}" for line in examples.strip().splitlines()),
+        epilog="examples:\n" + "\n".join(f"  {line}".rstrip() for line in examples.strip().splitlines()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

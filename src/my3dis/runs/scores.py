@@ -233,8 +233,8 @@ def format_scores(scores: Scores) -> str:
     if scores.instances:
         low, high = min(scores.thresholds), max(scores.thresholds)
         lines += [
-            f"AP: mean over {len(scores.thresholds)} overlaps, IoU > {low:.2f} to {high:.2f}; constant: "
-            "every instance has the same confidence",
+            f"AP: mean over {len(scores.thresholds)} overlaps, IoU > {low:.2f} to {high:.2f}; "
+            "ranked: instances by their confidence; constant: every instance has the same confidence",
             "",
         ]
     if scores.parents is not None:

@@ -97,7 +97,8 @@ class RunSession:
         """Record a warning: log, events and the run's result."""
         self.warnings.append(warning)
         self.events.append("warning", scene=self.manifest.scene, **asdict(warning))
-        _LOG.warning("%s: %s", warning.stage, warning.message)
+        where = warning.stage if warning.level is None else f"{warning.stage}, level {warning.level}"
+        _LOG.warning("%s: %s", where, warning.message)
 
     def repeat_warnings(self, record: StageRecord) -> None:
         """Take over the warnings of a stage that is not made again."""

@@ -81,7 +81,7 @@ def run(context: StageContext) -> StageOutcome:
         ResourceError: if the disk is full.
     """
     if not context.config.stages.report.enabled:
-        return StageOutcome(skipped="switched off by stages.report.enabled=false")
+        return StageOutcome(skipped="switched off by stages.report.enabled")
     facts = read_facts(context.layout, context.config)
     own_warnings: list[WarningRow] = []
     tracked = load_tracks(context, facts)
@@ -92,6 +92,7 @@ def run(context: StageContext) -> StageOutcome:
     page = render_page(report).encode("utf-8")
     atomic_write_bytes(context.layout.report(name), page)
     atomic_write_text(context.layout.report_text(name), render_text(report))
+    context.progress(len(comparison.rows) + 1, len(comparison.rows) + 1)
     masks = sum(n for _, n in drawn.by_level) if isinstance(drawn, DrawnMasks) else 0
     return StageOutcome(masks_in=masks, facts=(("pictures", len(comparison.rows)), ("html_bytes", len(page))))
 
@@ -126,7 +127,7 @@ def _compare(
             )
             atomic_write_bytes(context.layout.root / row.file, encode_jpeg(picture))
             rows.append(row)
-            context.progress(done + 1, len(chosen))
+            context.progress(done + 1, len(chosen) + 1)  # the page is the last step
     _remove_others(context, rows)
     missing = [level for level in levels if level not in {level for level, _ in drawn.by_level}]
     for level in missing:

@@ -57,10 +57,13 @@ class RunFacts:
 
     def offers(self, stage: str, file: Path) -> bool:
         """Return whether a stage's file is there and is this run's: a switched-off stage's is an old one."""
-        if not file.is_file() or not value_of(self.config, _SWITCHES[stage]):
-            return False
+        return file.is_file() and self.was_made(stage)
+
+    def was_made(self, stage: str) -> bool:
+        """Return whether a stage is switched on and was not skipped."""
         record = self.manifest.stage(stage) if self.manifest else None
-        return record is None or record.status is not StageStatus.SKIPPED
+        skipped = record is not None and record.status is StageStatus.SKIPPED
+        return bool(value_of(self.config, _SWITCHES[stage])) and not skipped
 
     def why_missing(self, stage: str, file: Path) -> str:
         """Return a sentence that says why a stage's file is not there."""
@@ -75,17 +78,23 @@ class RunFacts:
         return f"The stage {stage} did not finish (it is {record.status})."
 
     def back_end(self, stage: str) -> str:
-        """Return what did a stage's work; where it was chosen by itself, what was chosen."""
+        """Return what did a stage's work; where it was chosen by itself, what was chosen.
+
+        Empty where the run has not recorded any, or the stage did nothing.
+        """
+        record = self.manifest.stage(stage) if self.manifest else None
+        if record is not None and record.status is StageStatus.SKIPPED:
+            return ""
         plugins = dict(self.manifest.plugins) if self.manifest else {}
         named = plugins.get(_BACK_END_ROLES.get(stage, ""), "")
         timing = self.timing(stage)
         chosen = dict(timing.facts).get(_CHOICES.get(stage, "")) if timing is not None else None
         if not isinstance(chosen, str):
-            return named
+            return named if named.startswith("auto") else _with_version(named)
         automatic = named.startswith("auto")
         listed = named.partition(": ")[2] if automatic else named
         version = next((part for part in listed.split(", ") if part.partition(" ")[0] == chosen), chosen)
-        return f"{version} (chosen by auto)" if automatic else version
+        return _with_version(version, "chosen by auto" if automatic else "")
 
     def stage_table(self) -> StageTable:
         """Return a row for every stage before the report."""
@@ -183,6 +192,13 @@ def _environment(path: Path) -> tuple[LabelledText, ...]:
 
 def _plain(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _with_version(named: str, remark: str = "") -> str:
+    """Return "warp (version 3, chosen by auto)" for "warp 3"."""
+    name, _, version = named.partition(" ")
+    remarks = ", ".join(text for text in (f"version {version}" if version else "", remark) if text)
+    return f"{name} ({remarks})" if remarks else name
 
 
 def _sentence(text: str) -> str:

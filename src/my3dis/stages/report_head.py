@@ -25,10 +25,12 @@ def summary_of(context: StageContext, facts: RunFacts) -> str:
     levels = ", ".join(str(level) for level in config.experiment.levels)
     proposer = facts.back_end("candidates") or config.stages.ssam.proposer
     tracker = facts.back_end("track") or config.stages.tracker.propagator
-    tracked = f"tracked by {tracker}" if config.stages.tracker.enabled else "not tracked"
+    proposed = f"Candidates by {proposer}" if facts.was_made("candidates") else "No candidates"
+    tracked = f"tracked by {tracker}" if facts.was_made("track") else "not tracked"
+    plural = "s" if len(config.experiment.levels) > 1 else ""
     return (
-        f"{overview.dataset} scan, {len(context.frames):,} of {overview.frame_count:,} frames at "
-        f"{width} × {height}. Candidates by {proposer} at levels {levels}; {tracked}."
+        f"Read as {overview.dataset}: {len(context.frames):,} of {overview.frame_count:,} frames at "
+        f"{width} × {height}. {proposed} at level{plural} {levels}; {tracked}."
     )
 
 

@@ -39,7 +39,7 @@ def score_figures(scores: Scores) -> tuple[Figure, ...]:
         row = scores.best("objects" if target == "objects" else "parts")
         if row is not None:
             notes = (f"best: level {row.level}", row.protocol.replace("_", " "))
-            figures.append(Figure(label=label, value=format_score(row.ap50), notes=notes))
+            figures.append(Figure(label=label, value=f"{format_score(row.ap50)} %", notes=notes))
     return tuple(figures)
 
 
@@ -62,8 +62,8 @@ def _about(scores: Scores, rows: list[InstanceScore]) -> str:
     )
     return (
         f"Average precision of the 3D instances in per cent. AP is the mean over {len(scores.thresholds)} "
-        f"overlaps (IoU) from {low:.2f} to {high:.2f}; AP50 and AP25 are at 0.50 and 0.25; the last column "
-        f"gives every instance the same confidence. {named[:1].upper()}{named[1:]}."
+        f"overlaps (IoU) from {low:.2f} to {high:.2f}; AP50 and AP25 are at 0.50 and 0.25. Instances are "
+        f"ranked by their scores; in the last column all have the same. {named[:1].upper()}{named[1:]}."
     )
 
 
