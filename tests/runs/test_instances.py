@@ -151,3 +151,20 @@ def test_any_damage_gives_a_data_error_or_the_same_instances(tmp_path: Path) -> 
         else:
             assert np.array_equal(loaded.point_index, some_instances().point_index)
     assert refused > 200
+
+
+def test_only_what_is_required_is_asked_for(tmp_path: Path) -> None:
+    """A file without ``cloud_digest`` loads; without another one the message does not ask for it."""
+
+    def without(key: str) -> Path:
+        path = tmp_path / f"without_{key}.npz"
+        save_instances(path, some_instances())
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files if name != key}
+        np.savez(path, **arrays)
+        return path
+
+    assert load_instances(without("cloud_digest")).cloud_digest == ""
+    with pytest.raises(DataError, match="found no score") as caught:
+        load_instances(without("score"))
+    assert "cloud_digest" not in str(caught.value)

@@ -85,9 +85,10 @@ def read_instances(path: Path) -> InstanceSet:
 
 
 def _from_arrays(arrays: dict[str, NDArray[np.generic]]) -> InstanceSet:
-    missing = [key for key in INSTANCE_KEYS if key not in arrays and key != "cloud_digest"]
+    required = [key for key in INSTANCE_KEYS if key != "cloud_digest"]
+    missing = [key for key in required if key not in arrays]
     if missing:
-        raise DataError(f"expected the arrays {', '.join(INSTANCE_KEYS)}, found no {', '.join(missing)}")
+        raise DataError(f"expected the arrays {', '.join(required)}, found no {', '.join(missing)}")
     fields = {name: _converted(name, arrays[name], dtype) for name, dtype in _DTYPES}
     return InstanceSet(
         **fields,  # type: ignore[arg-type]
