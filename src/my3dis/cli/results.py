@@ -49,11 +49,13 @@ my3dis evaluate instances.npz --gt gt_instances.txt --json scores.json
         commands,
         "verify",
         "check every mask of an archive, or of all archives of a run",
-        "my3dis verify runs/scan1/default/tracks.my3dis\nmy3dis verify runs/scan1/default --containment",
+        "my3dis verify runs/scan1/default\nmy3dis verify --containment runs/scan1/default/masks.my3dis",
     )
     verify.add_argument("path", metavar="PATH", type=Path, help="archive, or folder of a run")
     verify.add_argument(
-        "--containment", action="store_true", help="also check that masks lie in their parents"
+        "--containment",
+        action="store_true",
+        help="also check that masks lie in their parents; masks that a tracker carried on need not",
     )
     verify.set_defaults(call=_verify)
 
