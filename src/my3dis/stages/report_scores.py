@@ -38,7 +38,7 @@ def score_figures(scores: Scores) -> tuple[Figure, ...]:
     for target, label in (("objects", "Object AP50"), ("parts", "Part AP50")):
         row = scores.best("objects" if target == "objects" else "parts")
         if row is not None:
-            notes = (f"best: level {row.level}", row.protocol.replace("_", " "))
+            notes = (f"best: level {row.level}", f"{row.protocol.replace('_', ' ')}, ranked")
             figures.append(Figure(label=label, value=f"{format_score(row.ap50)} %", notes=notes))
     return tuple(figures)
 
