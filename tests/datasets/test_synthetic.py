@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from my3dis.datasets.synthetic import RoomReader, built_in_scan, make_room, writ
 from my3dis.datasets.synthetic.cast import cast
 from my3dis.datasets.synthetic.materials import Material, Pattern
 from my3dis.datasets.synthetic.shapes import Kind, Shape, hit, local_normals
+from my3dis.datasets.synthetic.write import GENERATOR_VERSION
 from my3dis.errors import DataError, ResourceError
 from my3dis.geometry.camera import nearest_pixels, project
 from my3dis.geometry.transforms import invert_rigid, transform_points
@@ -261,3 +263,21 @@ def test_the_reader_without_a_disk_offers_the_same(reader: RoomReader) -> None:
     assert frame.color_camera == frame.depth_camera == reader.room.camera
     with pytest.raises(DataError, match=r"0\.\.59, found 60"):
         reader.frame(60)
+
+
+def test_a_scan_that_another_process_drew_meanwhile_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever draws last does not delete what a reader of the first may have open."""
+    other = tmp_path / "living_room" / "in_use"
+
+    def draw(folder: Path, room: object, name: str) -> None:
+        del folder, room, name
+        other.parent.mkdir()
+        other.touch()
+        (other.parent / "built_in.json").write_text(json.dumps({"generator": GENERATOR_VERSION}))
+
+    monkeypatch.setattr("my3dis.datasets.synthetic.write._write", draw)
+    assert built_in_scan(tmp_path) == other.parent
+    assert other.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["living_room"]

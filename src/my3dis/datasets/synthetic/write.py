@@ -66,12 +66,24 @@ def built_in_scan(folder: Path) -> Path:
             unfinished.chmod(0o755)
             _write(unfinished, make_room(), SCENE_NAME)
             (unfinished / _MARKER).write_text(json.dumps({"generator": GENERATOR_VERSION}) + "\n")
-            if scan.exists():
-                shutil.rmtree(scan)
-            unfinished.rename(scan)
+            _put_in_place(unfinished, scan)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
     return scan
+
+
+def _put_in_place(drawn: Path, scan: Path) -> None:
+    """Move a drawn scan to its place, unless another process has put the same one there meanwhile."""
+    if scan.exists():
+        # That one may be in use already: deleting it would take files from under its reader.
+        if _marker(scan) == GENERATOR_VERSION:
+            return
+        shutil.rmtree(scan)
+    try:
+        drawn.rename(scan)
+    except OSError:
+        if not scan.exists() or _marker(scan) != GENERATOR_VERSION:
+            raise
 
 
 def write_scan(folder: Path, room: Room, *, name: str | None = None) -> None:
