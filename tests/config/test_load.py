@@ -96,7 +96,13 @@ def test_sources_merge_inside_a_section(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("1200:1600:20", (1200, 1600, 20)), ("::8", (0, None, 8)), (":5", (0, 5, 1)), ("1:20:2", (1, 20, 2))],
+    [
+        ("1200:1600:20", (1200, 1600, 20)),
+        ("::8", (0, None, 8)),
+        (":5", (0, 5, 1)),
+        ("1:20:2", (1, 20, 2)),
+        ("6:", (6, None, 1)),
+    ],
 )
 def test_frames_as_a_slice_everywhere(
     text: str, expected: tuple[int, int | None, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -115,6 +121,18 @@ def test_frames_as_a_slice_everywhere(
     for config in configs:
         frames = config.experiment.frames
         assert (frames.start, frames.end, frames.step) == expected
+
+
+def test_tilde_means_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ~ in a path works where no shell replaces it: in YAML and after --set KEY=."""
+    monkeypatch.setenv("HOME", "/home/of-a-user")
+    file = tmp_path / "run.yaml"
+    file.write_text("experiment: {dataset_root: ~/scans}\nstages: {ssam: {recorded_root: ~/maps}}\n")
+    config = load_config(file, options=[option_from_text("experiment.output_root=~/runs")])
+    home = Path("/home/of-a-user")
+    assert config.experiment.dataset_root == home / "scans"
+    assert config.experiment.output_root == home / "runs"
+    assert config.stages.ssam.recorded_root == home / "maps"
 
 
 def test_levels_and_scenes_with_commas() -> None:
@@ -189,6 +207,9 @@ def test_wrong_variable_in_dotenv_is_refused(tmp_path: Path, monkeypatch: pytest
         ("experiment.frames=5", "start:end:step .* found 5"),
         ("stages.ssam=5", "a section with settings in it, found 5"),
         ("stages.lift.voxel_m=.nan", "a number above 0, found nan"),
+        ("stages.lift.voxel_m=.inf", "a number above 0, found inf"),
+        ("stages.tracker.iou_threshold=-.inf", "a number from 0 to 1, found -inf"),
+        ("experiment.output_root=~nobody-of-this-name/x", "home folder .* write the path in full"),
     ],
 )
 def test_wrong_value_says_expected_and_found(option: str, words: str) -> None:

@@ -145,6 +145,8 @@ def _flat(values: Mapping[Any, object], prefix: str = "") -> dict[str, object]:
     flat: dict[str, object] = {}
     for name, value in values.items():
         key = f"{prefix}{name}"
+        if key == _FRAMES and isinstance(value, Mapping) and [*value.values()] == [None]:
+            value = f"{next(iter(value))}:"  # noqa: PLW2901 (YAML reads `60:` as a mapping; it is a slice)
         if key == _FRAMES and isinstance(value, str):
             with contextlib.suppress(ValueError):  # what is no slice is reported with its place later
                 value = frames_from_text(value)  # noqa: PLW2901 (text is another spelling of the section)

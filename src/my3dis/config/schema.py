@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 __all__ = [
     "Comparison",
@@ -32,9 +32,23 @@ _LAST_LEVEL = 32767
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
+def _at_home(path: Path) -> Path:
+    """Return the path with a leading ``~`` replaced; no shell does so in YAML or after ``KEY=``."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"cannot tell whose home folder {path} means; write the path in full") from error
+
+
+UserPath = Annotated[Path, AfterValidator(_at_home)]
+
+
 class _Section(BaseModel):
     # Numbers where text is expected (a tag of 42) are what YAML makes of them, not a mistake.
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, coerce_numbers_to_str=True)
+    # Infinity is a value of no setting, and JSON, in which a run records its settings, cannot say it.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, coerce_numbers_to_str=True, allow_inf_nan=False
+    )
 
 
 def frames_from_text(text: str) -> dict[str, int | None]:
@@ -75,7 +89,7 @@ class Experiment(_Section):
 
     name: str = Field("default", pattern=r"^[\w-][\w.-]*$", description="name of the run's folder")
     dataset: str = Field("auto", description="reader plug-in, or auto to recognise the scan's layout")
-    dataset_root: Path | None = Field(None, description="folder that holds the scenes")
+    dataset_root: UserPath | None = Field(None, description="folder that holds the scenes")
     scenes: list[str] | Literal["all"] = Field(
         "all", description="names below dataset_root, or all; a * matches anything; commas in text separate"
     )
@@ -83,7 +97,7 @@ class Experiment(_Section):
     scene_end: int | None = Field(None, ge=0, description="position in the sorted scenes to stop before")
     levels: list[int] = Field([2, 4, 6], min_length=1, description="granularities, coarse to fine")
     frames: Frames = Frames()
-    output_root: Path = Field(
+    output_root: UserPath = Field(
         Path("outputs"), description="folder for all runs; {name} becomes the run's name"
     )
     tag: str | None = Field(None, description="free text kept in the run's summary and history")
@@ -127,7 +141,7 @@ class Ssam(_Section):
     proposer: str = Field(
         "watershed", description="source of masks: watershed, recorded, oracle or a plug-in"
     )
-    recorded_root: Path | None = Field(
+    recorded_root: UserPath | None = Field(
         None, description="folder of level_<L>/<frame>.png for proposer=recorded"
     )
     checkpoint: str | None = Field(None, description="model weights, for proposers that load some")
