@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from my3dis import pipeline
 from my3dis.config.load import load_config
 from my3dis.errors import ArchiveError, ConfigError, DataError, ResourceError, StageError
 from my3dis.pipeline import RunResult, run_scan, run_stage
@@ -171,6 +172,26 @@ def test_missing_output_is_made_again(stages: FakeStages, scan: Path, tmp_path: 
     assert stages.ran == ["lift"]
 
 
+def test_changed_output_is_made_again(stages: FakeStages, scan: Path, tmp_path: Path) -> None:
+    """A result that was cut off since is no result: it is made again, not taken over."""
+    result = run_scan(scan, tmp_path / "out")
+    stages.ran.clear()
+    (result.run_dir / "instances.npz").write_text("")
+    again = run_scan(scan, tmp_path / "out")
+    assert stages.ran == ["lift"]
+    assert events(again, "stage_started")[-1]["why"] == "instances.npz was changed since"
+    assert run_scan(scan, tmp_path / "out").did_nothing
+
+
+def test_damaged_settings_of_a_run_are_written_again(stages: FakeStages, scan: Path, tmp_path: Path) -> None:
+    """Bytes that are no text in the run's config.yaml stop nothing."""
+    config = run_scan(scan, tmp_path / "out").run_dir / "config.yaml"
+    before = config.read_bytes()
+    config.write_bytes(b"\xff\xfe" + before)
+    assert run_scan(scan, tmp_path / "out").did_nothing
+    assert config.read_bytes() == before
+
+
 def test_dry_run_writes_nothing(stages: FakeStages, scan: Path, tmp_path: Path) -> None:
     """A dry run tells the plan and leaves no file."""
     result = run_scan(scan, tmp_path / "out", dry_run=True)
@@ -280,6 +301,25 @@ def test_two_runs_do_not_share_a_folder(stages: FakeStages, scan: Path, tmp_path
         run_scan(scan, tmp_path / "out")
 
 
+def test_plan_made_before_another_process_worked_is_not_carried_out(
+    stages: FakeStages, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the folder held when the plan was made must still be there once it is locked."""
+    run_scan(scan, tmp_path / "out")
+    introduce = pipeline.introduce
+
+    def other_process(*arguments: object) -> None:
+        monkeypatch.setattr(pipeline, "introduce", introduce)
+        run_scan(scan, tmp_path / "out", {"stages.lift.min_points": 7})
+
+    monkeypatch.setattr(pipeline, "introduce", other_process)
+    with pytest.raises(ResourceError, match="run the same command again"):
+        run_scan(scan, tmp_path / "out")
+    written = load_config(tmp_path / "out" / "room" / "default" / "config.yaml", environment=False)
+    assert written.stages.lift.min_points == 7
+    assert statuses(run_scan(scan, tmp_path / "out"))["lift"] == "done"
+
+
 def test_stages_without_depth_are_skipped_with_a_reason(
     monkeypatch: pytest.MonkeyPatch, scan: Path, tmp_path: Path
 ) -> None:
@@ -333,6 +373,43 @@ def test_one_stage_needs_those_before_it(stages: FakeStages, scan: Path, tmp_pat
         run_scan(scan, tmp_path / "out")
     with pytest.raises(StageError, match="reads what track writes, but track is failed"):
         run_stage(tmp_path / "out" / "room" / "default", "lift")
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "maker"),
+    [
+        ("candidates.my3dis", "filter", "candidates"),
+        ("masks.my3dis", "track", "filter"),
+        ("tracks.my3dis", "lift", "track"),
+        ("instances.npz", "evaluate", "lift"),
+    ],
+)
+def test_one_stage_needs_the_files_of_those_before_it(
+    file: str, name: str, maker: str, stages: FakeStages, scan: Path, tmp_path: Path
+) -> None:
+    """A stage whose input was deleted leaves its own result alone; the next run mends all."""
+    run_dir = run_scan(scan, tmp_path / "out").run_dir
+    there = {path.name for path in run_dir.iterdir()}
+    (run_dir / file).unlink()
+    stages.ran.clear()
+    with pytest.raises(StageError, match=f"reads what {maker} writes, but {file} is missing"):
+        run_stage(run_dir, name)
+    assert stages.ran == []
+    run_scan(scan, tmp_path / "out")
+    assert stages.ran == [maker]
+    assert {path.name for path in run_dir.iterdir()} == there
+
+
+def test_one_stage_with_a_damaged_archive_keeps_its_own_result(
+    stages: FakeStages, scan: Path, tmp_path: Path
+) -> None:
+    """What the stage wrote before is not deleted when what it would be made from is damaged."""
+    run_dir = run_scan(scan, tmp_path / "out").run_dir
+    (run_dir / "candidates.my3dis").write_bytes(b"no database")
+    before = (run_dir / "masks.my3dis").read_bytes()
+    with pytest.raises(ArchiveError, match=r"candidates\.my3dis"):
+        run_stage(run_dir, "filter")
+    assert (run_dir / "masks.my3dis").read_bytes() == before
 
 
 def test_process_is_left_as_it_was(stages: FakeStages, scan: Path, tmp_path: Path) -> None:

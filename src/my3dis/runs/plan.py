@@ -116,7 +116,8 @@ def plan_single(inputs: RunInputs, manifest: Manifest, name: str) -> PlannedStag
     """Return the plan to make one stage of a run again, from what the stages before it left there.
 
     Raises:
-        StageError: if a stage that it reads from is not finished.
+        StageError: if a stage that it reads from is not finished, or what it wrote is not there any more.
+        ArchiveError: if an archive that it reads is damaged or was changed since.
     """
     stage = load_stage(name)
     upstream: dict[str, str] = {}
@@ -129,6 +130,13 @@ def plan_single(inputs: RunInputs, manifest: Manifest, name: str) -> PlannedStag
                 f"the stage {name} reads what {earlier} writes, but {earlier} is "
                 f"{record.status if record else 'not made yet'}; run `my3dis stage {earlier} "
                 f"{inputs.layout.root}` or `my3dis run` first"
+            )
+        # Without its input a stage would find nothing to do, and that would pass for its result.
+        lost = _lost(record, inputs.layout)
+        if lost:
+            raise StageError(
+                f"the stage {name} reads what {earlier} writes, but {lost}; run "
+                f"`my3dis stage {earlier} {inputs.layout.root}` or `my3dis run` first"
             )
         upstream[earlier] = record.digest
     fingerprint = fingerprint_of(stage, inputs.config, inputs.reader, inputs.frames, upstream)
@@ -201,12 +209,9 @@ def _planned(
         return replace(plan, changes=changes, why="; ".join(changes) or "an earlier stage changed")
     if not record.is_complete:
         return replace(plan, why=_unfinished(record.status))
-    missing = [name for name, _ in record.outputs if not (layout.root / name).exists()]
-    if missing:
-        return replace(plan, why=f"{', '.join(missing)} is missing")
-    for name, size in record.outputs:
-        if name.endswith(_ARCHIVE):
-            _check_archive(layout.root / name, size)
+    lost = _lost(record, layout)
+    if lost:
+        return replace(plan, why=lost)
     return replace(plan, reuse=True)
 
 
@@ -214,6 +219,25 @@ def _unfinished(status: StageStatus) -> str:
     if status is StageStatus.STALE:
         return "an earlier stage was made again"
     return f"it was {'stopped' if status is StageStatus.RUNNING else status} before its end"
+
+
+def _lost(record: StageRecord, layout: RunLayout) -> str | None:
+    """Return which outputs of a finished stage are missing or no more what it wrote, or None.
+
+    Raises:
+        ArchiveError: if an archive is damaged or was changed since; it holds work of hours, so nothing
+            replaces it unasked.
+    """
+    missing = [name for name, _ in record.outputs if not (layout.root / name).exists()]
+    if missing:
+        return f"{', '.join(missing)} is missing"
+    for name, size in record.outputs:
+        path = layout.root / name
+        if name.endswith(_ARCHIVE):
+            _check_archive(path, size)
+        elif path.is_file() and path.stat().st_size != size:
+            return f"{name} was changed since"
+    return None
 
 
 def _check_archive(path: Path, size: int) -> None:

@@ -14,7 +14,7 @@ import my3dis
 from my3dis.config import Config
 from my3dis.config.load import load_config
 from my3dis.config.schema import Frames
-from my3dis.errors import ConfigError, My3DISError
+from my3dis.errors import ConfigError, My3DISError, ResourceError
 from my3dis.monitoring.display import Display
 from my3dis.plugins import open_scan
 from my3dis.runs.digest import used_plugins
@@ -170,6 +170,11 @@ def open_session(
     layout = inputs.layout
     make_folder(layout.root)
     with run_lock(layout.root) as left_by:
+        if earlier_manifest(layout) != earlier:  # the plan was made before the folder was ours alone
+            raise ResourceError(
+                f"another process worked in {layout.root} while this one made its plan; "
+                "run the same command again"
+            )
         remove_leftovers(layout.root)
         environment = environment_snapshot()
         manifest = _manifest(inputs, plan, earlier, environment)
@@ -231,7 +236,8 @@ def write_config(inputs: RunInputs) -> None:
         "# The scan's path is in manifest.json; `my3dis run THIS_FILE --scan PATH` repeats the run.\n"
         + yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=None)
     )
-    if not layout.config.is_file() or layout.config.read_text("utf-8") != text:
+    # As bytes: what is there may be damaged, and no UTF-8 any more.
+    if not layout.config.is_file() or layout.config.read_bytes() != text.encode():
         atomic_write_text(layout.config, text)
 
 
