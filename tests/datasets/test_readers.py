@@ -38,6 +38,18 @@ def test_scannet_has_two_cameras(scannet: Path) -> None:
     assert frame.world_from_camera[0, 3] == pytest.approx(0.3)
 
 
+@pytest.mark.parametrize("kind", ["scannet", "seven_scenes", "multiscan", "images", "video"])
+def test_link_keeps_its_own_name(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Links called a and b that lead to folders of one name are two scenes, whose runs do not mix."""
+    target = getattr(miniatures, kind)(tmp_path / "far" / "data")
+    link = Path(f"kitchen{target.suffix}")
+    monkeypatch.chdir(tmp_path)
+    link.symlink_to(target)
+    assert open_scan(link).overview.scene == "kitchen"
+    monkeypatch.chdir(target.parent)
+    assert open_scan(Path("..") / target.parent.name / target.name).overview.scene == target.stem
+
+
 def test_scannet_ground_truth_is_pointed_at_and_no_input(scannet: Path) -> None:
     """Ground truth is named, and a change in it leaves the fingerprint alone."""
     reader = open_scan(scannet)

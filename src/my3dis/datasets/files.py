@@ -28,6 +28,7 @@ __all__ = [
     "read_label_map",
     "read_matrix",
     "read_poses",
+    "scan_path",
 ]
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -43,6 +44,16 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """Return a sort key under which runs of digits compare as numbers: ``9`` comes before ``10``."""
     pieces = re.split(r"(\d+)", name)
     return tuple((0, int(p), p) if p.isdecimal() else (1, 0, p) for p in pieces if p)
+
+
+def scan_path(path: Path) -> Path:
+    """Return a scan's path in full, with the name it was given.
+
+    A link keeps its own name: runs are filed by it, and links to different scans may well lead to folders
+    that are all called ``data``.
+    """
+    path = path.absolute()
+    return path.resolve() if path.name == ".." else path.parent.resolve() / path.name
 
 
 def list_files(folder: Path, suffixes: Sequence[str]) -> tuple[Path, ...]:

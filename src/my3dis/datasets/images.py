@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from my3dis.datasets.files import IMAGE_SUFFIXES
+from my3dis.datasets.files import IMAGE_SUFFIXES, scan_path
 from my3dis.datasets.layout import Notes, color_files
 from my3dis.datasets.reader import FolderReader, ScanFiles
 from my3dis.protocols import DatasetPlugin
@@ -28,7 +28,7 @@ def open_images(path: Path) -> FolderReader:
     Raises:
         DataError: if there are no images, or the first cannot be decoded.
     """
-    root, notes = path.resolve(), Notes()
+    root, notes = scan_path(path), Notes()
     color, size = color_files(root, notes)
     notes.missing.append("no depth and no poses in a folder of images: lift and evaluate are skipped")
     overview = ScanOverview(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from my3dis.datasets.files import list_files
+from my3dis.datasets.files import list_files, scan_path
 from my3dis.datasets.layout import Notes, camera_of, color_files, find_depth
 from my3dis.datasets.reader import DepthFormat, FolderReader, ScanFiles
 from my3dis.errors import DataError
@@ -36,7 +36,7 @@ def open_multiscan(path: Path) -> FolderReader:
     Raises:
         DataError: if there are no colour images, or the cameras file is broken.
     """
-    root, notes = path.resolve(), Notes()
+    root, notes = scan_path(path), Notes()
     color, (height, width) = color_files(root / "outputs" / "color", notes)
     names = tuple(p.stem for p in color)
     cameras = root / f"{root.name}.jsonl"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from my3dis.datasets.files import list_files, read_matrix
+from my3dis.datasets.files import list_files, read_matrix, scan_path
 from my3dis.datasets.layout import Notes, camera_of, color_files, find_depth, find_poses
 from my3dis.datasets.reader import DepthFormat, FolderReader, ScanFiles
 from my3dis.protocols import DatasetPlugin
@@ -34,7 +34,7 @@ def open_scannet(path: Path) -> FolderReader:
     Raises:
         DataError: if there are no colour images, an intrinsics file is broken, or images do not fit it.
     """
-    root, notes = path.resolve(), Notes()
+    root, notes = scan_path(path), Notes()
     color, (height, width) = color_files(root / "color", notes)
     names = tuple(p.stem for p in color)
     cameras = _Cameras.find(root)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from my3dis.datasets.files import list_files, read_matrix
+from my3dis.datasets.files import list_files, read_matrix, scan_path
 from my3dis.datasets.layout import Notes, camera_of, color_files, find_depth, find_poses
 from my3dis.datasets.reader import DepthFormat, FolderReader, ScanFiles
 from my3dis.protocols import DatasetPlugin
@@ -38,7 +38,7 @@ def open_seven_scenes(path: Path) -> FolderReader:
     Raises:
         DataError: if there are no colour images or an intrinsics file is broken.
     """
-    root, notes = path.resolve(), Notes()
+    root, notes = scan_path(path), Notes()
     color, (height, width) = color_files(root, notes, ending=".color")
     keys = [_key(p) for p in color]
     aligned = root / "registered"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from my3dis.datasets.files import fingerprint_of
+from my3dis.datasets.files import fingerprint_of, scan_path
 from my3dis.errors import DataError
 from my3dis.protocols import DatasetPlugin
 from my3dis.types import Frame, ScanOverview, SceneCloud
@@ -36,7 +36,7 @@ def open_video(path: Path) -> VideoReader:
     Raises:
         DataError: if it is no video that OpenCV can decode, or has no frames.
     """
-    return VideoReader(path.resolve())
+    return VideoReader(scan_path(path))
 
 
 class VideoReader:
