@@ -294,6 +294,13 @@ def test_output_below_a_file_is_refused(stages: FakeStages, scan: Path, tmp_path
         run_scan(scan, tmp_path / "file" / "out")
 
 
+def test_path_that_is_no_text_is_refused(stages: FakeStages, scan: Path, tmp_path: Path) -> None:
+    """A folder name in another encoding, which JSON and HTML cannot hold, is said before anything starts."""
+    with pytest.raises(ConfigError, match=r"expected a path in UTF-8, found .*udcff"):
+        run_scan(scan, tmp_path / "out\udcff")
+    assert stages.ran == []
+
+
 def test_two_runs_do_not_share_a_folder(stages: FakeStages, scan: Path, tmp_path: Path) -> None:
     """While one process works in a folder, another is told so."""
     result = run_scan(scan, tmp_path / "out")

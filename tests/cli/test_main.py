@@ -227,6 +227,18 @@ def test_bug_shows_its_traceback_and_exits_1(
     assert "this is a bug of ours" in error
 
 
+def test_terminal_without_unicode_is_no_error() -> None:
+    """Where the terminal cannot show a character, the output has its code instead."""
+    done = subprocess.run(
+        [sys.executable, "-m", "my3dis", "run", "--scan", "/kitchen-\u00e9"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii:strict"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert rb"/kitchen-\xe9: expected a scan" in done.stderr
+
+
 def test_closed_pipe_is_no_error() -> None:
     """`my3dis plugins | head` shows no traceback."""
     reading, writing = os.pipe()

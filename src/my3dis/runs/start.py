@@ -53,7 +53,7 @@ def open_inputs(scan: Path, output: Path | None, config: Config) -> RunInputs:
 
     Raises:
         DataError: if the scan cannot be opened.
-        ConfigError: if the settings select no frame.
+        ConfigError: if the settings select no frame, or a path is no text.
     """
     if output is not None:
         experiment = config.experiment.model_copy(update={"output_root": output})
@@ -64,7 +64,20 @@ def open_inputs(scan: Path, output: Path | None, config: Config) -> RunInputs:
     name = config.experiment.name
     root = Path(str(config.experiment.output_root).replace("{name}", name))
     layout = RunLayout(root / reader.overview.scene / name)
+    for path in (reader.overview.root, layout.root):
+        if not _is_text(path):
+            raise ConfigError(
+                f"expected a path in UTF-8, found {str(path)!r}; rename the folder: a run's files name it"
+            )
     return RunInputs(reader=reader, frames=frames, config=config, layout=layout)
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # bytes of another encoding
+        return False
+    return True
 
 
 def select_frames(total: int, frames: Frames) -> tuple[int, ...]:
