@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test soak lint clean
+.PHONY: demo test test-models soak lint clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/my3dis demo --output my3dis-demo
 
 test: $(VENV)/.test-ready
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-models: $(VENV)/.models-ready
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'models and not soak'
 
 soak: $(VENV)/.test-ready
 	$(BIN)/python -m pytest -m soak --timeout=7200
@@ -29,6 +32,12 @@ $(VENV)/.run-ready: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.test-ready: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/pip install -q -c constraints.txt -e '.[test]'
 	touch $@ $(VENV)/.run-ready
+
+# torch first and by its exact version: what the extras alone would pull in may be a build for GPUs.
+$(VENV)/.models-ready: $(VENV)/.test-ready
+	$(BIN)/pip install -q 'torch==2.13.0'
+	$(BIN)/pip install -q -c constraints.txt -e '.[models,test]'
+	touch $@
 
 clean:
 	rm -rf $(VENV) my3dis-demo .pytest_cache .mypy_cache .ruff_cache

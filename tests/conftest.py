@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -10,6 +11,31 @@ import pytest
 from my3dis.datasets.synthetic import built_in_scan
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Tests of the model back ends; they import torch, which `make test` neither needs nor installs.
+MODEL_TESTS = (
+    "tests/backends/torch_models",
+    "tests/backends/proposers/semantic_sam",
+    "tests/backends/proposers/sam2_auto",
+    "tests/backends/trackers/sam2_video",
+)
+
+
+def _is_model_test(path: Path) -> bool:
+    return any(path.is_relative_to(ROOT / folder) for folder in MODEL_TESTS)
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out what cannot be imported here; `make test-models` installs torch and runs it."""
+    absent = importlib.util.find_spec("torch") is None
+    return True if absent and _is_model_test(collection_path) else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of model back ends, so that only `make test-models` runs them."""
+    for item in items:
+        if _is_model_test(item.path):
+            item.add_marker("models")
 
 
 @pytest.fixture(scope="session")

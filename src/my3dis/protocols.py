@@ -15,6 +15,7 @@ from my3dis.types import Frame, MaskSet, ScanOverview, SceneCloud
 
 __all__ = [
     "BackendOptions",
+    "BackendReport",
     "DatasetPlugin",
     "Exporter",
     "ExporterPlugin",
@@ -22,6 +23,7 @@ __all__ = [
     "MaskTracker",
     "ProposerPlugin",
     "RegionProposer",
+    "Reporting",
     "SceneReader",
     "TrackerPlugin",
 ]
@@ -88,6 +90,10 @@ class BackendOptions:
         device: ``auto``, ``cpu``, ``cuda:N`` or ``mps``.
         dtype: ``auto`` or a floating-point type name.
         refine: how a point-prompted model looks inside a parent: ``crop``, ``mask`` or ``points``.
+        points_per_side, points_per_batch: grid of prompts and prompts at once; None = the model's own.
+        predicted_iou: least quality that the model itself predicts for a mask; None = the model's own.
+        prompt_mode: what trackers are prompted with: ``all_mask``, ``small_box`` or ``all_box``.
+        objects_per_batch: objects that a tracker holds in one session; None = the model's own.
         seed: for everything random.
     """
 
@@ -97,7 +103,37 @@ class BackendOptions:
     device: str = "auto"
     dtype: str = "auto"
     refine: str = "crop"
+    points_per_side: int | None = None
+    points_per_batch: int | None = None
+    predicted_iou: float | None = None
+    prompt_mode: str = "all_mask"
+    objects_per_batch: int | None = None
     seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendReport:
+    """What a back end has to say about its work.
+
+    Attributes:
+        facts: named figures for ``stage_timings.json``, such as ``("backbone_passes", 84)``.
+        notes: (short stable code, sentence): what a person should know, such as that a batch was made
+            smaller because memory ran out. The stage turns each into a warning.
+        peak_gpu_mb: (device, MiB) for every GPU that was used.
+    """
+
+    facts: tuple[tuple[str, float | int | str], ...] = ()
+    notes: tuple[tuple[str, str], ...] = ()
+    peak_gpu_mb: tuple[tuple[str, float], ...] = ()
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """Offered by proposers and trackers that have something to report after their last frame."""
+
+    def report(self) -> BackendReport:
+        """Return what happened so far."""
+        ...
 
 
 @runtime_checkable

@@ -150,6 +150,15 @@ class Ssam(_Section):
     refine: Literal["crop", "mask", "points"] = Field(
         "crop", description="how a point-prompted proposer looks inside a parent"
     )
+    points_per_side: int | None = Field(
+        None, ge=1, le=256, description="grid of prompts, for point-prompted proposers; null = its own"
+    )
+    points_per_batch: int | None = Field(
+        None, ge=1, description="prompts at once, for point-prompted proposers; null = its own"
+    )
+    predicted_iou: Fraction | None = Field(
+        None, description="drop masks that the model itself rates lower; null = the proposer's own"
+    )
     ssam_freq: int = Field(1, ge=1, description="propose on every n-th selected frame")
     min_area: int | None = Field(
         None,
@@ -201,8 +210,12 @@ class Tracker(_Section):
         None, ge=1, description="frames a track is carried on without a candidate; null = the tracker decides"
     )
     backward_frames: int = Field(8, ge=0, description="frames that a new track is followed back in time")
-    prompt_mode: Literal["all_mask"] = Field(
-        "all_mask", description="what trackers are prompted with; those of this version take masks"
+    prompt_mode: Literal["all_mask", "small_box", "all_box"] = Field(
+        "all_mask",
+        description="what model trackers are prompted with: masks, boxes for small objects, or boxes",
+    )
+    objects_per_batch: int | None = Field(
+        None, ge=1, description="objects that a model tracker holds at once; null = its own"
     )
     render_viz: bool = Field(True, description="draw comparison pictures for the report")
     comparison_sampling: Comparison = Comparison()

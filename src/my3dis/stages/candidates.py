@@ -41,6 +41,9 @@ CONFIG_FIELDS: tuple[str, ...] = (
     "stages.ssam.device",
     "stages.ssam.dtype",
     "stages.ssam.refine",
+    "stages.ssam.points_per_side",
+    "stages.ssam.points_per_batch",
+    "stages.ssam.predicted_iou",
     "stages.ssam.ssam_freq",
     "stages.ssam.add_gaps",
     "stages.ssam.fill_area",
@@ -148,6 +151,9 @@ def _options(context: StageContext) -> BackendOptions:
         device=device,
         dtype=ssam.dtype,
         refine=ssam.refine,
+        points_per_side=ssam.points_per_side,
+        points_per_batch=ssam.points_per_batch,
+        predicted_iou=ssam.predicted_iou,
         seed=context.config.experiment.seed,
     )
 

@@ -43,6 +43,8 @@ CONFIG_FIELDS: tuple[str, ...] = (
     "stages.tracker.iou_threshold",
     "stages.tracker.max_propagate",
     "stages.tracker.backward_frames",
+    "stages.tracker.prompt_mode",
+    "stages.tracker.objects_per_batch",
 )
 INPUTS: tuple[str, ...] = ("masks",)
 OUTPUTS: tuple[str, ...] = ("tracks", "relations")
@@ -70,6 +72,8 @@ class _Work:
                 checkpoint=settings.checkpoint,
                 device=_device(settings.device, self.context.config.stages.gpu),
                 dtype=settings.dtype,
+                prompt_mode=settings.prompt_mode,
+                objects_per_batch=settings.objects_per_batch,
                 seed=self.context.config.experiment.seed,
             )
         )
