@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +20,13 @@ from my3dis.protocols import BackendOptions, MaskProposer, ProposerPlugin
 from my3dis.types import Frame
 from tests.conftest import ROOT
 
-PAGES = ("README.md", "docs/workflow.md", "docs/plugins.md", "docs/configuration.md")
+PAGES = (
+    "README.md",
+    "docs/workflow.md",
+    "docs/plugins.md",
+    "docs/configuration.md",
+    "docs/reading-masks.md",
+)
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +84,31 @@ def test_python_of_the_readme_runs(workplace: Path) -> None:
     assert [int(line.split()[0]) for line in re.findall(r"^\d+ ", done.stdout, re.MULTILINE)] == list(
         range(0, 60, 4)
     )
+
+
+def test_reading_masks_runs(workplace: Path) -> None:
+    """The examples of the page on reading masks run, in Python, pandas and SQL, on the run that it makes."""
+    page = "docs/reading-masks.md"
+    for command in commands(page):
+        subprocess.run(
+            shlex.split(command), cwd=workplace, env=environment(), capture_output=True, check=True
+        )
+    for code in blocks(page, "python"):
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", code],
+            cwd=workplace,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("\n") >= 2
+    path = workplace / "outputs" / "living_room" / "default" / "tracks.my3dis"
+    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
+        for statement in "".join(blocks(page, "sql")).split(";"):
+            if statement.strip():
+                assert db.execute(statement).fetchall(), statement
 
 
 def test_plugin_of_the_docs_works() -> None:
