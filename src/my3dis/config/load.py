@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from my3dis.config.fields import ENV_PREFIX, NESTING, SECTIONS, SETTINGS, nearest_key, variable_of
-from my3dis.config.problems import describe
+from my3dis.config.problems import describe, shown
 from my3dis.config.schema import Config, frames_from_text
 from my3dis.config.yaml_text import read_yaml_file, read_yaml_value
 from my3dis.errors import ConfigError
@@ -26,6 +26,7 @@ NOT_SETTINGS = frozenset({"MY3DIS_TEST_DATA"})
 """Variables with our prefix that are no settings: where the tests find their data."""
 
 _FRAMES = "experiment.frames"
+_LONGEST_KEY = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +124,12 @@ def _unknown(layer: Layer) -> Iterator[str]:
     for key, value in layer.values.items():
         place = layer.place(key)
         if key == _FRAMES:
-            yield f"{key}: expected start:end:step such as 1200:1600:20 or ::8, found {value!r} ({place})"
+            found = shown(value)
+            yield f"{key}: expected start:end:step such as 1200:1600:20 or ::8, found {found} ({place})"
         elif key in SECTIONS:  # the section's values were no mapping
-            yield f"{key}: expected a section with settings in it, found {value!r} ({place})"
+            yield f"{key}: expected a section with settings in it, found {shown(value)} ({place})"
+        elif len(key) > _LONGEST_KEY:
+            yield f"unknown setting {key[:_LONGEST_KEY]}... ({place}); see docs/configuration.md"
         elif key not in SETTINGS:
             near = nearest_key(key)
             if near and place.startswith("as "):

@@ -9,7 +9,9 @@ from pydantic_core import ErrorDetails
 
 from my3dis.config.fields import SECTIONS, SETTINGS
 
-__all__ = ["describe"]
+__all__ = ["describe", "shown"]
+
+_LONGEST = 60
 
 
 def describe(error: ValidationError, place: Callable[[str], str]) -> list[str]:
@@ -42,5 +44,10 @@ def _what(key: str, problem: ErrorDetails) -> str:
     if problem["type"] == "value_error":  # a check of ours says it itself
         return str(problem["ctx"]["error"])
     expected = SETTINGS[key].expected if key in SETTINGS else "a section with settings in it"
-    found = repr(problem["input"])
-    return f"expected {expected}, found {found if len(found) <= 60 else found[:57] + '...'}"
+    return f"expected {expected}, found {shown(problem['input'])}"
+
+
+def shown(value: object) -> str:
+    """Return how a value looks in a sentence: as Python writes it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
