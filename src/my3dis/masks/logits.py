@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from rlemasklib import RLEMask
+from scipy.sparse import csr_array
 
 from my3dis.errors import DataError
 from my3dis.masks.codec import Box, to_bytes
@@ -21,7 +22,7 @@ from my3dis.masks.codec import Box, to_bytes
 __all__ = ["LogitMask", "encode_logits", "iter_encode_logits", "stability"]
 
 # Interpolated logits that exist at once: few enough to stay in the processor's second cache.
-_BAND_VALUES = 1 << 16
+_BAND_VALUES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,30 +115,42 @@ class _Axis:
     """Where the output samples of one axis lie on the model's grid, as torch places them.
 
     Attributes:
-        low: (n,) index of the grid point before each sample.
-        high: (n,) index of the one after; the same one at the far border.
+        low: (n,) int32 index of the grid point before each sample.
         share: (n,) float32 weight of the one after.
-        first: (size + 1,) first sample at or after each grid point.
+        points: (2 n,) int32 index of the grid points before and after; the same one at the far border.
+        weights: (2 n,) float32 weights of these.
+        first: (size + 1,) int32 first sample at or after each grid point.
         step: distance of two samples in grid points.
     """
 
-    low: NDArray[np.int64]
-    high: NDArray[np.int64]
+    low: NDArray[np.int32]
     share: NDArray[np.float32]
-    first: NDArray[np.int64]
+    points: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    first: NDArray[np.int32]
     step: float
+
+    def sample(self, grid: NDArray[np.float32], begin: int, end: int) -> NDArray[np.float32]:
+        """Interpolate the rows (size, m) of a grid at the samples begin..end, as (end - begin, m)."""
+        some, n = slice(2 * begin, 2 * end), end - begin
+        pointers = np.arange(0, 2 * n + 1, 2, dtype=np.int32)
+        weights = csr_array((self.weights[some], self.points[some], pointers), shape=(n, len(grid)))
+        lines: NDArray[np.float32] = weights @ grid
+        return lines
 
 
 @lru_cache(maxsize=16)
 def _axis(size: int, n: int) -> _Axis:
     step = np.float32(size) / np.float32(n)
     place = np.maximum(step * (np.arange(n, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5), 0)
-    low = np.minimum(place.astype(np.int64), size - 1)
+    low = np.minimum(place.astype(np.int32), size - 1)
+    share = np.clip(place - low.astype(np.float32), 0, 1).astype(np.float32)
     return _Axis(
         low=low,
-        high=np.minimum(low + 1, size - 1),
-        share=np.clip(place - low.astype(np.float32), 0, 1).astype(np.float32),
-        first=np.searchsorted(low, np.arange(size + 1)),
+        share=share,
+        points=np.stack([low, np.minimum(low + 1, size - 1)], axis=1).ravel(),
+        weights=np.stack([1 - share, share], axis=1).ravel(),
+        first=np.searchsorted(low, np.arange(size + 1)).astype(np.int32),
         step=float(step),
     )
 
@@ -145,7 +158,7 @@ def _axis(size: int, n: int) -> _Axis:
 def _runs(
     logits: NDArray[np.float32], image_size: tuple[int, int], threshold: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return starts and ends of the column-major runs above the threshold; no run crosses columns twice."""
+    """Return starts and ends of the column-major runs above the threshold, each inside one column."""
     grid = _checked(logits, image_size)
     bar = np.float32(threshold)
     above = grid > bar
@@ -155,47 +168,41 @@ def _runs(
     down, across = _axis(grid.shape[0], image_size[0]), _axis(grid.shape[1], image_size[1])
     # A sample is above only if one of its four grid points is: a margin of one point around them is enough.
     y0, y1 = max(0, int(rows[0]) - 1), min(grid.shape[0], int(rows[-1]) + 2)
-    x0, x1 = max(0, int(columns[0]) - 1), int(columns[-1]) + 1
     part = np.ascontiguousarray(grid[y0:y1].T)
-    first, last = int(across.first[x0]), int(across.first[x1])
+    begin, last = int(across.first[max(0, columns[0] - 1)]), int(across.first[columns[-1] + 1])
     band = max(1, _BAND_VALUES // (y1 - y0))
-    toggles = [
-        _toggles(part, slice(begin, min(begin + band, last)), y0, (across, down), bar)
-        for begin in range(first, last, band)
-    ]
-    flat = np.concatenate(toggles) if toggles else np.zeros(0, np.int64)
+    toggles = [np.zeros(0, np.int64)]
+    for x0 in range(begin, last, band):
+        lines = across.sample(part, x0, min(x0 + band, last))
+        toggles.append(_toggles(lines, y0, down, bar) + x0 * image_size[0])
+    flat = np.concatenate(toggles)
     starts, ends = flat[::2], flat[1::2]
+    # A run between two samples of a column has no pixel.
     there = ends > starts
     return starts[there], ends[there]
 
 
-def _toggles(
-    part: NDArray[np.float32], columns: slice, y0: int, axes: tuple[_Axis, _Axis], bar: np.float32
-) -> NDArray[np.int64]:
-    """Return where the mask begins and ends along output columns, as ascending column-major positions.
+def _toggles(lines: NDArray[np.float32], y0: int, down: _Axis, bar: np.float32) -> NDArray[np.int64]:
+    """Return where the mask begins and ends along columns, as ascending column-major positions.
 
     Args:
-        part: (w, m) logits, transposed, of the grid rows y0 to y0 + m.
-        columns: the output columns to look at.
-        y0: first grid row of the part.
-        axes: of columns and of rows.
+        lines: (n, m) logits of n output columns at the grid rows y0 to y0 + m.
+        y0: first grid row of the lines; no pixel outside them and their next samples is above.
+        down: the axis of rows.
         bar: the threshold.
     """
-    across, down = axes
-    share = across.share[columns, None]
-    lines = part[across.low[columns]] * (1 - share)
-    lines += part[across.high[columns]] * share
     n, m = lines.shape
-    above = np.zeros((n, m + 2), np.bool_)
-    np.greater(lines, bar, out=above[:, 1:-1])
-    x, k = np.nonzero(above[:, 1:] != above[:, :-1])
-    # Change k lies between the rows k - 1 and k of the part; before the first and after the last is the border.
-    height = len(down.low)
-    y = np.where(k == 0, 0, height)
-    inner = np.flatnonzero((k > 0) & (k < m))
-    xi, ki = x[inner], k[inner]
-    y[inner] = _crossings(lines[xi, ki - 1], lines[xi, ki], y0 + ki - 1, down, bar)
-    toggles: NDArray[np.int64] = (x + columns.start) * height + y
+    # Every column begins with a place outside the image, where nothing is above, and one ends the last.
+    flat = np.zeros(n * (m + 1) + 1, np.bool_)
+    np.greater(lines, bar, out=flat[:-1].reshape(n, m + 1)[:, 1:])
+    x, k = np.divmod(np.flatnonzero(flat[1:] != flat[:-1]) + 1, m + 1)
+    # Change k lies between the rows k - 2 and k - 1. At 0 the column before ends, at 1 this one begins inside
+    # the mask: both at the border, position 0 of column x.
+    toggles: NDArray[np.int64] = x * len(down.low)
+    inner = np.flatnonzero(k > 1)
+    after = x[inner] * m + k[inner] - 1
+    values = lines.ravel()
+    toggles[inner] += _crossings(values[after - 1], values[after], y0 + k[inner] - 2, down, bar)
     return toggles
 
 
