@@ -6,7 +6,7 @@ module's name. See `my3dis.plugins` for how they are found.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -17,6 +17,7 @@ __all__ = [
     "BackendOptions",
     "BackendReport",
     "DatasetPlugin",
+    "ExportOption",
     "Exporter",
     "ExporterPlugin",
     "MaskProposer",
@@ -236,13 +237,33 @@ class Exporter(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOption:
+    """A choice that an output format offers: ``my3dis export ... --option NAME=VALUE``.
+
+    Attributes:
+        name: of the option.
+        values: what it may be; the first is what `ExporterPlugin.export` does.
+        summary: one line for error messages and help.
+    """
+
+    name: str
+    values: tuple[str, ...]
+    summary: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExporterPlugin:
     """An output format.
 
     Attributes:
         summary: one line for ``my3dis plugins``.
-        export: write a run's results.
+        export: write a run's results with the first value of every option.
+        options: the choices that the format offers.
+        with_options: return the exporter for chosen values, by the options' names; the names and values
+            that it is given are always some of ``options``. None when there are no options.
     """
 
     summary: str
     export: Exporter
+    options: tuple[ExportOption, ...] = ()
+    with_options: Callable[[Mapping[str, str]], Exporter] | None = None

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from my3dis.cli.parser import Commands, Parser, add_command
-from my3dis.errors import EXIT_OK, ArchiveError, DataError
+from my3dis.errors import EXIT_OK, ArchiveError, ConfigError, DataError
 from my3dis.runs.layout import RunLayout
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from my3dis.protocols import Exporter, ExporterPlugin
 
 __all__ = ["add_commands"]
 
@@ -63,11 +65,21 @@ my3dis evaluate instances.npz --gt gt_instances.txt --json scores.json
         commands,
         "export",
         "write a run's results in another format",
-        "my3dis export runs/scene0000_00/default --to ply instances.ply",
+        """
+my3dis export runs/scene0000_00/default --to ply instances.ply
+my3dis export runs/scene0000_00/default --to npz old_style --option layout=dense
+""",
     )
     export.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="folder of the run")
     export.add_argument("--to", metavar="FORMAT", required=True, help="a format that `my3dis plugins` lists")
     export.add_argument("out", metavar="OUT", type=Path, help="file or folder to write")
+    export.add_argument(
+        "--option",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="a choice that the format offers, such as layout=dense for npz; repeatable",
+    )
     export.set_defaults(call=_export)
 
 
@@ -129,6 +141,22 @@ def _export(arguments: argparse.Namespace, console: Console) -> int:
     plugin = plugins.exporter(arguments.to)
     if not arguments.run_dir.is_dir():
         raise DataError(f"expected the folder of a run, found none at {arguments.run_dir}; check the path")
-    for path in plugin.export(arguments.run_dir, arguments.out):
+    export = _with_options(plugin, arguments.to, arguments.option)
+    for path in export(arguments.run_dir, arguments.out):
         print(path)
     return EXIT_OK
+
+
+def _with_options(plugin: ExporterPlugin, name: str, texts: list[str]) -> Exporter:
+    """Return the exporter for what ``--option`` says; of several for one name the last wins."""
+    chosen: dict[str, str] = {}
+    for text in texts:
+        option, separator, value = text.partition("=")
+        allowed = {known.name: known.values for known in plugin.options}
+        if not separator or value not in allowed.get(option, ()):
+            choices = "; ".join(f"{n}={'|'.join(values)}" for n, values in allowed.items())
+            raise ConfigError(
+                f"--option: expected {choices or f'none, as the format {name} offers none'}; found {text!r}"
+            )
+        chosen[option] = value
+    return plugin.with_options(chosen) if chosen and plugin.with_options else plugin.export
