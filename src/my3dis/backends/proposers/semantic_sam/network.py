@@ -7,6 +7,7 @@ keep the batches. Source: Li et al., "Semantic-SAM: Segment and recognize anythi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,9 +17,9 @@ from torch.nn import functional as F  # noqa: N812
 from my3dis.backends.proposers.semantic_sam.config import MASK_TOKENS, SIZE_DIVISOR, SemanticSamConfig
 from my3dis.backends.proposers.semantic_sam.decoder import POINT_SIDE, PointDecoder
 from my3dis.backends.proposers.semantic_sam.features import ImageFeatures, PointPrediction
-from my3dis.backends.proposers.semantic_sam.layers import Conv2d
 from my3dis.backends.proposers.semantic_sam.pixel_decoder import PixelDecoder
 from my3dis.backends.proposers.semantic_sam.swin import SwinBackbone
+from my3dis.backends.torch_models.numerics import parity_numerics
 from my3dis.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -72,8 +73,9 @@ class SemanticSam(nn.Module):
     def backbone_dtype(self) -> torch.dtype:
         """Precision of the backbone's products: float32 is exact, bfloat16 and float16 are faster.
 
-        In a faster precision the backbone runs under autocast, and convolutions may round to TF32 where the
-        process's settings allow it; results then differ visibly from those of float32.
+        In float32, TF32 and autocast are switched off while the network runs. In a faster precision the
+        backbone runs under autocast and everything else rounds as the process's settings for TF32 allow;
+        the results then differ visibly.
         """
         return self._backbone_dtype
 
@@ -82,9 +84,6 @@ class SemanticSam(nn.Module):
         if dtype not in (torch.float32, torch.bfloat16, torch.float16):
             raise ConfigError(f"the backbone runs in float32, bfloat16 or float16; found {dtype}")
         self._backbone_dtype = dtype
-        for module in self.modules():
-            if isinstance(module, Conv2d):
-                module.exact = dtype == torch.float32
 
     @torch.inference_mode()
     def encode(self, image: Tensor) -> ImageFeatures:
@@ -101,19 +100,22 @@ class SemanticSam(nn.Module):
         if image.dtype not in (torch.uint8, torch.float32):
             raise DataError(f"an image must be uint8 or float32 in 0..255; found {image.dtype}")
         padded = self.normalise(image)
-        with torch.autocast(
-            self.device.type, dtype=self._fast_dtype, enabled=self.backbone_dtype != torch.float32
-        ):
-            maps = self.backbone(padded)
-        features = self.sem_seg_head.pixel_decoder([one.float() for one in maps])
+        with self._numerics():
+            maps = self._backbone_maps(padded)
+            features = self.sem_seg_head.pixel_decoder(maps)
         self.backbone_passes += 1
         size = (int(image.shape[1]), int(image.shape[2]))
         padded_size = (int(padded.shape[2]), int(padded.shape[3]))
         return ImageFeatures(features.mask_features, features.multi_scale, size, padded_size)
 
-    @property
-    def _fast_dtype(self) -> torch.dtype:
-        return torch.bfloat16 if self.backbone_dtype == torch.float32 else self.backbone_dtype
+    def _numerics(self) -> AbstractContextManager[None]:
+        return parity_numerics() if self._backbone_dtype == torch.float32 else nullcontext()
+
+    def _backbone_maps(self, padded: Tensor) -> list[Tensor]:
+        if self._backbone_dtype == torch.float32:
+            return list(self.backbone(padded))
+        with torch.autocast(self.device.type, dtype=self._backbone_dtype):
+            return [one.float() for one in self.backbone(padded)]
 
     def normalise(self, image: Tensor) -> Tensor:
         """Scale an image `(3, h, w)` in 0..255 and zero-pad it to `(1, 3, H, W)` float32, right and below."""
@@ -141,14 +143,19 @@ class SemanticSam(nn.Module):
             raise ConfigError(f"tokens must be some of 0 to {MASK_TOKENS - 1}; found {list(tokens)}")
         if points_xy.ndim != 2 or points_xy.shape[1] != 2 or points_xy.shape[0] < 1:
             raise DataError(f"points must be (P, 2), P at least 1; found {tuple(points_xy.shape)}")
+        with self._numerics():
+            prediction = self._predict(features, points_xy, list(tokens))
+        self.decoder_passes += 1
+        return prediction
+
+    def _predict(self, features: ImageFeatures, points_xy: Tensor, tokens: list[int]) -> PointPrediction:
         predictor = self.sem_seg_head.predictor
         states = predictor(self.point_boxes(features, points_xy), features.multi_scale)
         # All tokens go through the decoder, because they see one another; only the heads can be spared.
         rows = predictor.read_out(states.content)[0].unflatten(0, (-1, MASK_TOKENS))
-        chosen = rows[:, list(tokens)]
+        chosen = rows[:, tokens]
         ious = predictor.iou_prediction_head(chosen)[..., 0]
         masks = predictor.mask_embed(chosen).flatten(0, 1) @ features.mask_features[0].flatten(1)
-        self.decoder_passes += 1
         return PointPrediction(masks.unflatten(-1, features.mask_features.shape[-2:]), ious)
 
     def point_boxes(self, features: ImageFeatures, points_xy: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from my3dis.backends.proposers.semantic_sam.attention import FEATURE_LEVELS, DeformableAttention
 from my3dis.backends.proposers.semantic_sam.config import SemanticSamConfig
-from my3dis.backends.proposers.semantic_sam.layers import Conv2d, ConvNorm, group_norm
+from my3dis.backends.proposers.semantic_sam.layers import ConvNorm, group_norm
 from my3dis.backends.proposers.semantic_sam.positions import reference_grid, sine_of_map
 
 __all__ = ["PixelDecoder", "PixelFeatures", "flatten_levels", "sizes_of"]
@@ -103,13 +103,13 @@ class PixelDecoder(nn.Module):
         super().__init__()
         dim = config.hidden_dim
         res2, *coarser = config.stage_channels
-        projections = [Conv2d(channels, dim, 1) for channels in coarser]
-        projections.append(Conv2d(coarser[-1], dim, 3, stride=2, padding=1))
+        projections = [nn.Conv2d(channels, dim, 1) for channels in coarser]
+        projections.append(nn.Conv2d(coarser[-1], dim, 3, stride=2, padding=1))
         self.input_proj = nn.ModuleList(nn.Sequential(conv, group_norm(dim)) for conv in projections)
         self.transformer = LevelMixer(config)
         self.adapter_1 = ConvNorm(res2, dim, 1)
         self.layer_1 = ConvNorm(dim, dim, 3)
-        self.mask_features = Conv2d(dim, config.mask_dim, 1)
+        self.mask_features = nn.Conv2d(dim, config.mask_dim, 1)
 
     def forward(self, maps: Sequence[Tensor]) -> PixelFeatures:
         """Decode the backbone's four maps `(B, C, H/s, W/s)`, strides 4, 8, 16 and 32."""

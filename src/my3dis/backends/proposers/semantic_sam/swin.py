@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from my3dis.backends.proposers.semantic_sam.config import SemanticSamConfig
-from my3dis.backends.proposers.semantic_sam.layers import Conv2d
 
 __all__ = ["SwinBackbone", "relative_position_index"]
 
@@ -162,7 +161,7 @@ class PatchEmbedding(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.proj = Conv2d(3, dim, PATCH, stride=PATCH)
+        self.proj = nn.Conv2d(3, dim, PATCH, stride=PATCH)
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, image: Tensor) -> Tensor:
