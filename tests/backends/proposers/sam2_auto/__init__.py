@@ -1,0 +1,1 @@
+"""Tests of SAM 2's automatic masks; they import torch."""

@@ -1,0 +1,1 @@
+"""Tests of what the model back ends share; they import torch."""
