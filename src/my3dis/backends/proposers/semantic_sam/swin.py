@@ -191,7 +191,9 @@ class SwinBackbone(nn.Module):
         maps = []
         for number, stage in enumerate(self.layers):
             cells = stage(cells, index)
-            maps.append(self.get_submodule(f"norm{number}")(cells).permute(0, 3, 1, 2))
+            normed = self.get_submodule(f"norm{number}")(cells)
+            # Channels first in memory too: convolutions round differently on channels-last maps.
+            maps.append(normed.permute(0, 3, 1, 2).contiguous())
             if stage.downsample is not None:
                 cells = stage.downsample(cells)
         return tuple(maps)

@@ -1,0 +1,1 @@
+"""Tests of the Semantic-SAM back end; they need torch."""
