@@ -14,6 +14,7 @@ from my3dis.refinement.gaps import gap_masks
 from my3dis.refinement.limits import scaled_area
 from my3dis.refinement.progressive import RefineOptions, refine
 from my3dis.refinement.selection import Selection
+from my3dis.stages.backend_reports import Reports
 from my3dis.stages.context import StageContext, StageOutcome, StageWarning
 from my3dis.types import Frame, MaskSet, MaskSource
 
@@ -89,7 +90,9 @@ def run(context: StageContext) -> StageOutcome:
                 )
                 writer.append_frame(index, found.kept)
             context.progress(n, len(wanted))
-    return _outcome(context, path, resumed=len(done.intersection(wanted)))
+    reports = Reports(NAME, "proposer")
+    reports.add(proposer)
+    return reports.finish(_outcome(context, path, resumed=len(done.intersection(wanted))), context.warn)
 
 
 def discard_other(path: Path, context: StageContext, stage: str) -> None:

@@ -61,9 +61,11 @@ class StageOutcome:
         masks_in, masks_out: masks read and written (instances for lifting).
         skipped: why the stage did nothing, or None.
         facts: named figures for the report and ``stage_timings.json``, such as ``("tracks", 57)``.
+        peak_gpu_mb: (GPU, MiB) the most that the stage's back ends held on each, empty without one.
     """
 
     masks_in: int = 0
     masks_out: int = 0
     skipped: str | None = None
     facts: tuple[tuple[str, float | int | str], ...] = field(default=())
+    peak_gpu_mb: tuple[tuple[str, float], ...] = ()

@@ -245,7 +245,7 @@ class BackOff:
                 self.size = max(failed // 2, self._smallest)
                 note = f"the memory ran out with {failed} {self.what} ({reason}); going on with {self.size}"
                 self.notes = (*self.notes, ("smaller_batch", note))
-                _LOG.warning("%s", note)
+                _LOG.info("%s", note)  # the stage warns of it at its end
         empty_cache()
 
 
