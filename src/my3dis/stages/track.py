@@ -20,6 +20,7 @@ from my3dis.masks.hierarchy import at_levels
 from my3dis.protocols import BackendOptions, MaskTracker, SceneReader, TrackerPlugin
 from my3dis.runs.files import translated_os_error
 from my3dis.runs.relations import Relations, save_relations
+from my3dis.stages.backend_reports import Reports
 from my3dis.stages.context import StageContext, StageOutcome, StageWarning
 from my3dis.tracking.backward import BackwardOptions, BackwardPass, Spans
 from my3dis.tracking.cues import FrameCues
@@ -48,6 +49,7 @@ CONFIG_FIELDS: tuple[str, ...] = (
 )
 INPUTS: tuple[str, ...] = ("masks",)
 OUTPUTS: tuple[str, ...] = ("tracks", "relations")
+PASSES: tuple[str, ...] = ("forward", "backward", "relations")
 
 
 @dataclass(slots=True)
@@ -63,6 +65,7 @@ class _Work:
     masks_in: int = 0
     without_pose: int = 0
     merges: list[Merge] = field(default_factory=list)
+    reports: Reports = field(default_factory=lambda: Reports(NAME, "tracker"))
 
     def new_tracker(self) -> MaskTracker:
         settings, overview = self.context.config.stages.tracker, self.context.reader.overview
@@ -136,7 +139,7 @@ def run(context: StageContext) -> StageOutcome:
     _warn(work)
     counts = identities.counts
     per_level = Counter(entry.level for entry in parents.parents())
-    return StageOutcome(
+    outcome = StageOutcome(
         masks_in=work.masks_in,
         masks_out=masks_out,
         facts=(
@@ -153,6 +156,7 @@ def run(context: StageContext) -> StageOutcome:
             ("forgotten_tracks", counts.forgotten),
         ),
     )
+    return work.reports.finish(outcome, context.warn)
 
 
 def _forward(work: _Work) -> Identities:
@@ -180,6 +184,7 @@ def _forward(work: _Work) -> Identities:
         if len(step.prompts):
             tracker.prompt(frame, step.prompts)
         work.context.progress(done, work.total_steps)
+    work.reports.add(tracker)
     return identities
 
 
@@ -190,23 +195,25 @@ def _backward(work: _Work, written: ArchiveReader) -> int:
         Spans(written.tracks()),
         BackwardOptions(frames=settings.backward_frames, iou_threshold=settings.iou_threshold),
     )
-    tracker = work.new_tracker()
+    tracker, is_new = work.new_tracker(), True
     for done, index in enumerate(reversed(work.frames), start=1):
         if settings.backward_frames:
             rows = written.frame(index)
             is_first = index == work.frames[0]
             if sweep.is_following or (not is_first and len(sweep.births_in(rows))):
-                frame = work.context.reader.frame(index)
+                frame, is_new = work.context.reader.frame(index), False
                 step = sweep.observe(tracker.step(frame), rows)
                 if len(step.rows):
                     work.writer.append_frame(index, step.rows)
                 tracker.drop(step.dropped)
                 if len(step.prompts) and not is_first:
                     tracker.prompt(frame, step.prompts)
-            else:
+            elif not is_new:
                 # Nothing is followed: the tracker must not carry anything across this gap.
-                tracker = work.new_tracker()
+                work.reports.add(tracker)
+                tracker, is_new = work.new_tracker(), True
         work.context.progress(n + done, work.total_steps)
+    work.reports.add(tracker)
     merges = sweep.merges()
     work.writer.assign_tracks({merge.old: merge.new for merge in merges})
     work.merges.extend(merges)
