@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from my3dis.errors import My3DISError, ResourceError
+from my3dis.monitoring.device import DeviceSampler, nvml_library
 from my3dis.monitoring.display import Display
 from my3dis.monitoring.sampler import MemorySampler
 from my3dis.monitoring.timings import StageTiming, read_timings, write_timings
@@ -134,7 +135,8 @@ class RunSession:
 
     def _measured(self, planned: PlannedStage) -> tuple[StageOutcome, StageTiming]:
         begun = time.perf_counter()
-        with self._display.stage(planned.name) as progress, MemorySampler() as memory:
+        gpus = DeviceSampler(nvml_library())
+        with self._display.stage(planned.name) as progress, MemorySampler() as memory, gpus:
             outcome = planned.stage.run(self._context(planned, progress))
         timing = StageTiming(
             name=planned.name,
@@ -142,6 +144,8 @@ class RunSession:
             peak_rss_mb=memory.peak_mb,
             rss_before_mb=memory.before_mb,
             rss_after_mb=memory.after_mb,
+            # Torch's count of live tensors, and beside it the driver's of the whole process.
+            peak_gpu_mb=outcome.peak_gpu_mb + gpus.peaks(),
             masks_in=outcome.masks_in,
             masks_out=outcome.masks_out,
             facts=outcome.facts,
@@ -179,6 +183,7 @@ class RunSession:
             stage=record.name,
             seconds=round(timing.seconds, 3),
             peak_rss_mb=round(timing.peak_rss_mb, 1),
+            peak_gpu_mb={gpu: round(peak_mb, 1) for gpu, peak_mb in timing.peak_gpu_mb},
             masks_in=outcome.masks_in,
             masks_out=outcome.masks_out,
             message=outcome.skipped,
