@@ -57,6 +57,7 @@ def test_every_committed_frame_survives_a_kill(tmp_path: Path, journal: str) -> 
         writer = StreamingSegmentWriter({str(path)!r}, journal={journal!r})
         for frame in range(100_000):
             writer.append_frame(frame, masks(frame, range(8)))
+            writer.flush()
             print(frame, flush=True)
     """)
     with child:

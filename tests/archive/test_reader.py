@@ -131,6 +131,7 @@ def test_reading_while_writing(tmp_path: Path, journal: str) -> None:
         for frame in range(60):
             writer.append_frame(frame, masks(frame, (0, 1)))
             writer.append_frame(frame, masks(frame, (2, 3)))
+        writer.flush()
         done.set()
         watcher.join(60)
     assert not watcher.is_alive()

@@ -276,6 +276,7 @@ def test_network_file_systems_get_the_rollback_journal(
     path = tmp_path / "deep" / "a.my3dis"
     with StreamingSegmentWriter(path) as writer:
         writer.append_frame(0, masks(0))
+        writer.flush()
         assert names(path.parent) == ["a.my3dis", "a.my3dis-lock"]
         with open_archive(path) as reader:
             assert_equal(reader.frame(0), in_order(masks(0)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,43 +14,95 @@ from my3dis.errors import ArchiveError, ResourceError
 
 __all__ = ["connect_read_only", "connect_read_write", "on_network", "open_checked", "translated"]
 
-_BUSY_SECONDS = 30.0
+logger = logging.getLogger(__name__)
+
+_READER_PATIENCE_S = 30.0
+# A commit with the rollback journal waits until readers let go; giving up would end a run of hours.
+_WRITER_PATIENCE_S = 300.0
 _CACHE_KIB = 512
-# File systems on which several machines may hold the file: SQLite's WAL needs shared memory there.
-_NETWORK = frozenset(
+# SQLite's write-ahead log needs memory shared by everybody who has the file open. That holds on file systems
+# that one machine alone has mounted. Every other kind counts as a network: nfs, cifs, lustre, gpfs, ceph, 9p,
+# virtiofs, shared folders of virtual machines, FUSE (sshfs, s3fs, ...), and whatever comes next.
+_LOCAL = frozenset(
     (
-        *(
-            "9p",
-            "afs",
-            "beegfs",
-            "ceph",
-            "cifs",
-            "coda",
-            "fhgfs",
-            "gfs",
-            "gfs2",
-            "glusterfs",
-            "gpfs",
-            "lustre",
-        ),
-        *("mmfs", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "panfs", "pvfs2", "smb2", "smb3", "smbfs"),
-        "wekafs",
+        *("apfs", "bcachefs", "btrfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "fuseblk", "hfs"),
+        *("hfsplus", "iso9660", "jfs", "msdos", "nilfs2", "ntfs", "ntfs3", "overlay", "ramfs", "reiserfs"),
+        *("rootfs", "squashfs", "tmpfs", "udf", "ufs", "vfat", "xfs", "zfs"),
+        *("fuse.exfat", "fuse.fuse-overlayfs", "fuse.lxcfs", "fuse.ntfs", "fuse.ntfs-3g"),
     )
 )
-_LOCAL_FUSE = frozenset({"fuse.ntfs-3g", "fuse.ntfs", "fuse.exfat", "fuse.fuse-overlayfs", "fuse.lxcfs"})
+
+# What SQLite's errors mean to a user, by the beginnings of their names; the first that fits holds.
+_MEANINGS: tuple[tuple[tuple[str, ...], type[ArchiveError | ResourceError], str], ...] = (
+    (
+        (
+            "SQLITE_FULL",
+            "SQLITE_IOERR_WRITE",
+            "SQLITE_IOERR_FSYNC",
+            "SQLITE_IOERR_SHM",
+            "SQLITE_IOERR_TRUNCATE",
+        ),
+        ResourceError,
+        "cannot write the archive {path}: the disk is full, a file-size limit is reached or the disk fails "
+        "({error}); what was committed before is intact: free space and run again",
+    ),
+    (
+        ("SQLITE_BUSY", "SQLITE_LOCKED"),
+        ArchiveError,
+        "the archive {path} is locked by another process ({error}); wait for it to end and run again",
+    ),
+    (
+        (
+            "SQLITE_IOERR_LOCK",
+            "SQLITE_IOERR_UNLOCK",
+            "SQLITE_IOERR_RDLOCK",
+            "SQLITE_IOERR_CHECKRESERVEDLOCK",
+            "SQLITE_NOLFS",
+        ),
+        ArchiveError,
+        "the file system of {path} gives no file locks ({error}), without which an archive is not safe "
+        "there; mount it with locks, or choose an output folder on a local disk",
+    ),
+    (
+        ("SQLITE_READONLY_ROLLBACK",),
+        ArchiveError,
+        "the writer of {path} was killed in the middle of a commit that must be rolled back first; "
+        "open the archive again in a folder that is writable",
+    ),
+    (
+        ("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_CANTOPEN", "SQLITE_AUTH"),
+        ArchiveError,
+        "cannot open the archive {path} for this use ({error}); "
+        "check that its folder exists and the permissions of both",
+    ),
+    (
+        ("SQLITE_NOTADB",),
+        ArchiveError,
+        "expected a mask archive at {path}, found a file that is no SQLite database (or one whose "
+        "beginning is damaged); check the path, save what is good with `my3dis verify {path} --salvage OUT`, "
+        "or delete the file and run the stage again",
+    ),
+)
 
 
 def on_network(path: Path) -> bool:
-    """Tell whether a path lies on a network file system, as the mount table says."""
+    """Tell whether a path lies, links followed, on anything but a file system known to be local.
+
+    What cannot be found out counts as a network: the journal that is safe there is safe everywhere.
+    """
     import psutil
 
-    folder = path.absolute().parent.resolve()
-    kinds = {Path(part.mountpoint): part.fstype for part in psutil.disk_partitions(all=True)}
+    try:
+        folder = Path(os.path.realpath(path)).parent
+        # Later entries of the table are mounted over earlier ones.
+        kinds = {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}
+    except (OSError, RuntimeError, psutil.Error) as error:
+        logger.debug("no mount table (%s): %s is treated as on a network", error, path)
+        return True
     for parent in (folder, *folder.parents):
-        kind = kinds.get(parent)
-        if kind is not None:
-            return kind in _NETWORK or (kind.startswith("fuse.") and kind not in _LOCAL_FUSE)
-    return False
+        if str(parent) in kinds:
+            return kinds[str(parent)].lower() not in _LOCAL
+    return True
 
 
 @contextmanager
@@ -65,8 +119,8 @@ def translated(path: Path) -> Iterator[None]:
 
 def _damaged(path: Path, what: object) -> ArchiveError:
     return ArchiveError(
-        f"the archive {path} is damaged: {what}; `my3dis verify {path}` names the first bad row, and "
-        "deleting the file lets the stage write it again"
+        f"the archive {path} is damaged: {what}; `my3dis verify {path}` names the first bad row, with "
+        "--salvage OUT it saves the good ones, and deleting the file lets the stage write it again"
     )
 
 
@@ -75,43 +129,19 @@ def _name(error: sqlite3.Error) -> str:
 
 
 def _explain(error: sqlite3.Error, path: Path) -> ArchiveError | ResourceError:
-    name = _name(error)
-    if name == "SQLITE_FULL" or name.startswith(
-        ("SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC", "SQLITE_IOERR_SHM", "SQLITE_IOERR_TRUNCATE")
-    ):
-        return ResourceError(
-            f"cannot write the archive {path}: the disk is full, a file-size limit is reached or the disk "
-            f"fails ({error}); what was committed before is intact: free space and run again"
-        )
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return ArchiveError(
-            f"the archive {path} is locked by another process ({error}); wait for it to end and run again"
-        )
-    if name == "SQLITE_READONLY_ROLLBACK":
-        return ArchiveError(
-            f"the writer of {path} was killed in the middle of a commit that must be rolled back first; "
-            "open the archive again in a folder that is writable"
-        )
-    if name.startswith(("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_CANTOPEN", "SQLITE_AUTH")):
-        return ArchiveError(
-            f"cannot open the archive {path} for this use ({error}); "
-            "check that its folder exists and the permissions of both"
-        )
-    if name == "SQLITE_NOTADB":
-        return ArchiveError(
-            f"expected a mask archive at {path}, found a file that is no SQLite database (or one whose "
-            "beginning is damaged); check the path, or delete the file and run the stage again"
-        )
+    for beginnings, kind, sentence in _MEANINGS:
+        if _name(error).startswith(beginnings):
+            return kind(sentence.format(path=path, error=error))
     return _damaged(path, error)
 
 
-def _connect(path: Path, options: str) -> sqlite3.Connection:
+def _connect(path: Path, options: str, patience_s: float = _READER_PATIENCE_S) -> sqlite3.Connection:
     """Open a connection and read the file's first page, so that a wrong file is found here."""
     # Readers and writers hold a lock around every use, so one connection may serve several threads.
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?{options}",
         uri=True,
-        timeout=_BUSY_SECONDS,
+        timeout=patience_s,
         isolation_level=None,
         check_same_thread=False,
     )
@@ -136,7 +166,7 @@ def connect_read_write(path: Path) -> sqlite3.Connection:
     if not path.parent.is_dir():
         raise ArchiveError(f"expected a folder at {path.parent} to write {path.name} into, found none")
     with translated(path):
-        return _connect(path, "mode=rwc")
+        return _connect(path, "mode=rwc", _WRITER_PATIENCE_S)
 
 
 def open_checked(path: Path) -> sqlite3.Connection:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
 from pathlib import Path
 
-from my3dis.errors import ArchiveError
+from my3dis.errors import ArchiveError, ResourceError
 
 __all__ = ["WriterLock", "discard_archive"]
 
@@ -15,47 +16,59 @@ logger = logging.getLogger(__name__)
 
 
 class WriterLock:
-    """Holds ``<archive>-lock`` under `flock`; the file holds the writer's process id.
+    """Holds ``<archive>-lock`` under `flock`; the file holds the writer's process id and machine.
+
+    An archive that is reached over links is locked where it really lies.
 
     A lock file that a killed writer left behind is not locked any more and is taken over, which is said
     in the log.
 
     Raises:
-        ArchiveError: if another writer is alive, with its process id where known.
+        ArchiveError: if another writer is alive, with its process id where known, or the folder is not
+            writable or has no locks.
+        ResourceError: if the disk is full.
     """
 
     def __init__(self, archive: Path) -> None:
-        self._path = archive.with_name(archive.name + "-lock")
+        self._path = Path(f"{os.path.realpath(archive)}-lock")
         self._descriptor: int | None = None
         try:
             self._descriptor = self._acquire(archive)
         except OSError as error:
-            raise ArchiveError(
-                f"cannot make {self._path} ({error.strerror}); check that the folder is writable"
-            ) from error
+            raise _explained(error, self._path) from error
 
     def _acquire(self, archive: Path) -> int:
         while True:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # The last owner may have removed the file between our opening and locking it.
+                if self._still_ours(descriptor):
+                    self._sign(descriptor, archive)
+                    return descriptor
             except BlockingIOError:
-                owner = _read_pid(descriptor)
+                owner = _read_owner(descriptor)
                 os.close(descriptor)
                 raise ArchiveError(
                     f"the archive {archive} is being written by process {owner or 'unknown'}; "
                     "wait until it ends or stop it, then run again"
                 ) from None
-            # The last owner may have removed the file between our opening and locking it.
-            if self._still_ours(descriptor):
-                break
+            except BaseException:
+                os.close(descriptor)
+                raise
             os.close(descriptor)
-        stale = _read_pid(descriptor)
+
+    def _sign(self, descriptor: int, archive: Path) -> None:
+        stale = _read_owner(descriptor)
         if stale:
             logger.warning("took over the lock of %s that process %s left behind", archive, stale)
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        return descriptor
+        try:
+            os.pwrite(descriptor, f"{os.getpid()}\n{os.uname().nodename}\n".encode(), 0)
+        except OSError:
+            # Nobody is to wait for us on a full disk.
+            self._path.unlink(missing_ok=True)
+            raise
 
     def _still_ours(self, descriptor: int) -> bool:
         try:
@@ -91,6 +104,24 @@ def discard_archive(path: str | Path) -> None:
         lock.release()
 
 
-def _read_pid(descriptor: int) -> str:
-    text = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-    return text if text.isdigit() else ""
+def _read_owner(descriptor: int) -> str:
+    """Return the process id in a lock file, with its machine if that is another one; empty if unreadable."""
+    words = os.pread(descriptor, 256, 0).decode("ascii", "replace").split()
+    if not words or not words[0].isdigit():
+        return ""
+    elsewhere = len(words) > 1 and words[1] != os.uname().nodename
+    return f"{words[0]} on {words[1]}" if elsewhere else words[0]
+
+
+def _explained(error: OSError, path: Path) -> ArchiveError | ResourceError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return ResourceError(
+            f"cannot make {path}: the disk is full or a file-size limit is reached ({error.strerror}); "
+            "free space and run again"
+        )
+    if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL):
+        return ArchiveError(
+            f"the file system of {path} gives no file locks ({error.strerror}), without which an archive is "
+            "not safe there; mount it with locks, or choose an output folder on a local disk"
+        )
+    return ArchiveError(f"cannot make {path} ({error.strerror}); check that the folder is writable")

@@ -13,12 +13,14 @@ from types import TracebackType
 from typing import Literal, Self
 
 from my3dis import __version__
+from my3dis.archive.commits import Batch, Commits
 from my3dis.archive.connect import connect_read_write, on_network, translated
 from my3dis.archive.lock import WriterLock
-from my3dis.archive.rows import INSERT_MASK, check_size, frame_crc, mask_rows, track_crc
+from my3dis.archive.relabel import relabel, resolved
+from my3dis.archive.rows import INSERT_MASK, check_size, frame_crc, mask_rows
 from my3dis.archive.schema import APPLICATION_ID, DDL, FORMAT_VERSION, check_identity, check_tables, is_blank
 from my3dis.errors import ArchiveError, ResourceError
-from my3dis.types import NO_ID, MaskSet
+from my3dis.types import MaskSet
 
 __all__ = ["StreamingSegmentWriter"]
 
@@ -30,9 +32,12 @@ Journal = Literal["auto", "wal", "rollback"]
 class StreamingSegmentWriter:
     """Opens or creates an archive and appends frames; a context manager.
 
-    Every call that changes something is one transaction: after a kill, everything that returned is there.
-    Leaving the block without an exception marks the archive as finished; with one, the frames committed
-    so far stay and the archive may be continued. One writer at a time; many readers beside it.
+    Every call is done wholly or not at all. On a local disk it is committed before it returns: after a kill,
+    everything that returned is there. On a network file system frames are committed in small batches
+    (`Batch`): after a kill every committed frame is there, and `frames` of the next writer says which.
+    `flush`, `frames`, `assign_tracks` and leaving the block commit what waits.
+    Leaving the block without an exception marks the archive as finished; with one, the frames so far stay and
+    the archive may be continued. One writer at a time; many readers beside it.
 
     Args:
         path: the file; its folder must exist.
@@ -40,6 +45,7 @@ class StreamingSegmentWriter:
         stage_digest: identifies the settings and inputs of the stage that writes.
         journal: ``auto`` takes SQLite's write-ahead log on a local disk and its rollback journal on a
             network file system, where the log is not safe.
+        batch: with the rollback journal, the most that may wait for a commit; None takes the default.
 
     Raises:
         ArchiveError: if the file is no archive, of another version or stage, or being written already.
@@ -53,25 +59,29 @@ class StreamingSegmentWriter:
         purpose: str | None = None,
         stage_digest: str | None = None,
         journal: Journal = "auto",
+        batch: Batch | None = None,
     ) -> None:
         self.path = Path(path)
         self._mutex = threading.RLock()
         self._connection: sqlite3.Connection | None = None
+        self._commits: Commits | None = None
         if not self.path.parent.is_dir():
             raise ArchiveError(f"expected a folder at {self.path.parent} to write into, found none")
         self._lock = WriterLock(self.path)
         try:
             self._connection = connect_read_write(self.path)
             with translated(self.path):
-                self._open(purpose, stage_digest, journal)
+                self._open(self._connection, purpose, stage_digest)
+                batch = self._set_journal(self._connection, journal, batch or Batch())
+                self._commits = Commits(self._connection, self.path, batch)
+                self._remember(purpose, stage_digest)
         except BaseException:
             self._disconnect()
             raise
 
-    def _open(self, purpose: str | None, stage_digest: str | None, journal: Journal) -> None:
-        db = self._database()
+    def _open(self, db: sqlite3.Connection, purpose: str | None, stage_digest: str | None) -> None:
         if is_blank(db):
-            with self._transaction():
+            with Commits(db, self.path, None).step():
                 db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 db.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
                 for statement in DDL:
@@ -80,27 +90,33 @@ class StreamingSegmentWriter:
         check_identity(db, self.path)
         check_tables(db, self.path)
         stored = dict(db.execute("SELECT key, value FROM meta"))
-        wanted = {"purpose": purpose, "stage_digest": stage_digest}
-        for key, value in wanted.items():
+        for key, value in (("purpose", purpose), ("stage_digest", stage_digest)):
             if value is not None and stored.get(key, value) != value:
                 raise ArchiveError(
                     f"expected {key} {value} in the archive {self.path}, found {stored[key]}: it was written "
                     "with other settings or inputs; delete it to write it afresh"
                 )
-        self._set_journal(journal)
-        wanted["application"] = f"my3dis {__version__}"
-        new = {key: value for key, value in wanted.items() if value is not None and key not in stored}
-        if new:
-            with self._transaction():
-                db.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", new.items())
 
-    def _set_journal(self, journal: Journal) -> None:
+    def _set_journal(self, db: sqlite3.Connection, journal: Journal, batch: Batch) -> Batch | None:
+        """Choose the journal; returns how commits are batched, None where each step is committed."""
         if journal == "auto":
             journal = "rollback" if on_network(self.path) else "wal"
-        db = self._database()
         mode = db.execute(f"PRAGMA journal_mode = {'wal' if journal == 'wal' else 'delete'}").fetchone()[0]
-        # In rollback mode NORMAL could damage the file on a power loss; FULL costs two more syncs a frame.
+        # In rollback mode NORMAL could damage the file on a power loss; FULL costs two more syncs a commit.
         db.execute(f"PRAGMA synchronous = {'NORMAL' if mode == 'wal' else 'FULL'}")
+        return None if mode == "wal" else batch
+
+    def _remember(self, purpose: str | None, stage_digest: str | None) -> None:
+        told = {
+            "purpose": purpose,
+            "stage_digest": stage_digest,
+            "application": f"my3dis {__version__}",
+        }
+        stored = {key for (key,) in self._database().execute("SELECT key FROM meta")}
+        new = {key: value for key, value in told.items() if value is not None and key not in stored}
+        if new:
+            with self._step() as db:
+                db.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", new.items())
 
     def _database(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -108,26 +124,32 @@ class StreamingSegmentWriter:
         return self._connection
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Commit what the block does, or nothing of it when the block or the commit fails."""
-        with self._mutex, translated(self.path):
-            db = self._database()
-            db.execute("BEGIN IMMEDIATE")
-            try:
+    def _step(self, frame: int | None = None, n_bytes: int = 0) -> Iterator[sqlite3.Connection]:
+        with self._mutex:
+            self._database()
+            assert self._commits is not None
+            with self._commits.step(frame, n_bytes) as db:
                 yield db
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
+
+    def flush(self) -> None:
+        """Commit what waits in a batch, so that readers see it and a kill spares it.
+
+        Raises:
+            ResourceError: if the disk is full.
+        """
+        with self._mutex:
+            self._database()
+            assert self._commits is not None
+            self._commits.flush()
 
     def frames(self) -> list[int]:
-        """Return the frames committed so far, ascending, frames without masks included."""
+        """Commit what waits and return the frames in the archive, ascending, those without masks included."""
         with self._mutex, translated(self.path):
+            self.flush()
             return [row[0] for row in self._database().execute("SELECT frame FROM frames ORDER BY frame")]
 
     def append_frame(self, frame_idx: int, frame_payload: MaskSet) -> None:
-        """Store the masks of a frame in one transaction.
+        """Store the masks of a frame, all or none of them.
 
         May be called again for a frame with new mask ids. An empty set records that the frame was done.
 
@@ -138,7 +160,8 @@ class StreamingSegmentWriter:
         Raises:
             ArchiveError: if the frame or image size differs, or a mask id of this frame is stored
                 already; then nothing of this call is stored.
-            ResourceError: if the disk is full; then nothing of this call is stored.
+            ResourceError: if the disk is full; then nothing of this call is stored. It names earlier frames
+                of the same batch that were not stored either.
         """
         if not isinstance(frame_payload, MaskSet):
             raise ArchiveError(f"expected a MaskSet to append, found {type(frame_payload).__name__}")
@@ -146,7 +169,7 @@ class StreamingSegmentWriter:
         if frame != frame_payload.frame:
             raise ArchiveError(f"expected masks of frame {frame}, found masks of frame {frame_payload.frame}")
         size = check_size(*(int(v) for v in frame_payload.image_size))
-        with self._transaction() as db:
+        with self._step(frame, sum(map(len, frame_payload.rle))) as db:
             self._mark_unfinished(db)
             before = db.execute("SELECT height, width, n FROM frames WHERE frame = ?", (frame,)).fetchone()
             if before is not None and before[:2] != size:
@@ -187,7 +210,7 @@ class StreamingSegmentWriter:
         )
 
     def assign_tracks(self, new_from_old: Mapping[int, int]) -> None:
-        """Relabel tracks in one transaction, following chains: ``{5: 3, 3: 1}`` makes 5 and 3 become 1.
+        """Relabel tracks in one step and commit, following chains: ``{5: 3, 3: 1}`` makes 5 and 3 become 1.
 
         Args:
             new_from_old: new track id for each old one; -1 takes the masks out of any track.
@@ -195,22 +218,15 @@ class StreamingSegmentWriter:
         Raises:
             ArchiveError: if an id is negative (other than a new -1) or the mapping runs in a circle.
         """
-        steps = {int(old): int(new) for old, new in new_from_old.items() if old != new}
-        targets = {old: _resolve(steps, old) for old in steps}
-        with self._transaction() as db:
+        targets = resolved(new_from_old)
+        with self._step() as db:
             self._mark_unfinished(db)
-            for old, new in targets.items():
-                delta = track_crc(old) ^ track_crc(new)
-                # SQLite has no exclusive or: a ^ b = (a | b) - (a & b).
-                db.execute(
-                    "UPDATE masks SET track_id = ?, crc32 = (crc32 | ?) - (crc32 & ?) WHERE track_id = ?",
-                    (new, delta, delta, old),
-                )
+            relabel(db, targets)
 
     def record_dropped(
         self, frame: int, mask_ids: Sequence[int], levels: Sequence[int], reasons: Sequence[str]
     ) -> None:
-        """Log masks that a stage did not keep, and why, in one transaction.
+        """Log masks that a stage did not keep, and why, all or none of them.
 
         Call it before `append_frame` of the same frame: repeating it after a kill overwrites equal rows.
 
@@ -232,7 +248,7 @@ class StreamingSegmentWriter:
             (operator.index(frame), int(i), int(level), str(reason))
             for i, level, reason in zip(mask_ids, levels, reasons, strict=True)
         ]
-        with self._transaction() as db:
+        with self._step(operator.index(frame)) as db:
             self._mark_unfinished(db)
             db.executemany(
                 "INSERT OR REPLACE INTO dropped (frame, mask_id, level, reason) VALUES (?, ?, ?, ?)", rows
@@ -252,7 +268,7 @@ class StreamingSegmentWriter:
             if self._connection is None:
                 return
             try:
-                with self._transaction() as db:
+                with self._step() as db:
                     db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('finished', '1')")
                 with translated(self.path):
                     self._stand_alone()
@@ -290,24 +306,11 @@ class StreamingSegmentWriter:
         with self._mutex:
             try:
                 if self._connection is not None:
+                    self.flush()
                     with translated(self.path):
                         self._stand_alone()
             except (ArchiveError, ResourceError) as after:
-                # The first error is the one to report; the frames are safe in the log.
-                logger.warning("the log of %s stays beside it: %s", self.path, after)
+                # The first error is the one to report; what was committed is safe.
+                logger.warning("%s is left as it was committed last: %s", self.path, after)
             finally:
                 self._disconnect()
-
-
-def _resolve(steps: Mapping[int, int], old: int) -> int:
-    """Follow a chain of relabelled tracks to its end."""
-    seen = {old}
-    new = steps[old]
-    while new in steps:
-        if new in seen:
-            raise ArchiveError(f"expected a mapping of tracks without circles, found one through {new}")
-        seen.add(new)
-        new = steps[new]
-    if old < 0 or new < NO_ID:
-        raise ArchiveError(f"expected track ids of 0 or more (new: -1 or more), found {old} -> {new}")
-    return new
