@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from my3dis.config import Config
 from my3dis.config.load import load_config
 from my3dis.errors import ConfigError
 from my3dis.monitoring.display import Display, SilentDisplay
+from my3dis.monitoring.profile import MemoryProfile
+from my3dis.runs.checkpoints import fetch_checkpoints
 from my3dis.runs.fit import check_fit
 from my3dis.runs.manifest import read_manifest
 from my3dis.runs.plan import STAGE_NAMES, RunInputs, plan_single, plan_stages, refuse_changes, stages_after
@@ -41,6 +43,7 @@ class RunResult:
         scores: the file of scores, or None without ground truth.
         stages: how each stage ended.
         warnings: what a person should know.
+        memory: of the stages that were made, over their frames, where that was asked for.
     """
 
     run_dir: Path
@@ -48,6 +51,7 @@ class RunResult:
     scores: Path | None
     stages: tuple[StageResult, ...]
     warnings: tuple[StageWarning, ...] = ()
+    memory: tuple[MemoryProfile, ...] = ()
 
     @property
     def did_nothing(self) -> bool:
@@ -55,13 +59,14 @@ class RunResult:
         return all(stage.status == "reused" for stage in self.stages)
 
 
-def run_scan(
+def run_scan(  # noqa: PLR0913 - one argument per option of `my3dis run`
     scan: str | Path,
     output: str | Path | None = None,
     config: Config | Mapping[str, object] | None = None,
     *,
     keep: bool = False,
     dry_run: bool = False,
+    profile_memory: bool = False,
     display: Display | None = None,
 ) -> RunResult:
     """Take one scan through all stages; what is there with the same settings and inputs is taken over.
@@ -73,6 +78,7 @@ def run_scan(
             is taken as it is.
         keep: refuse, instead of replacing results that were made with other settings.
         dry_run: say what would be done and do nothing.
+        profile_memory: keep the curve of every stage's memory, in the result and in ``memory_profile.json``.
         display: shows the run; None shows nothing.
 
     Raises:
@@ -81,16 +87,18 @@ def run_scan(
     settings = config if isinstance(config, Config) else load_config(values=config)
     inputs = open_inputs(Path(scan), Path(output) if output is not None else None, settings)
     earlier = earlier_manifest(inputs.layout)
+    if not dry_run:
+        fetch_checkpoints(inputs.config)
     plan = plan_stages(inputs, earlier)
     display = display or SilentDisplay()
     introduce(inputs, plan, display)
     if keep:
         refuse_changes(plan, inputs.layout)
     if dry_run:
-        return _result(
-            inputs, [StageResult(name=p.name, status="reused" if p.reuse else "planned") for p in plan]
-        )
+        planned = [StageResult(name=p.name, status="reused" if p.reuse else "planned") for p in plan]
+        return _result_of(inputs, tuple(planned))
     with open_session(inputs, plan, earlier, display) as run:
+        run.profile_memory = profile_memory
         write_config(inputs)
         check_fit(run)
         run.stage("candidates")
@@ -107,6 +115,7 @@ def run_stage(
     name: str,
     *,
     levels: tuple[int, ...] | None = None,
+    profile_memory: bool = False,
     display: Display | None = None,
 ) -> RunResult:
     """Make one stage of a run again, with the settings in the run's folder.
@@ -117,6 +126,7 @@ def run_stage(
         run_dir: the run's folder.
         name: of the stage.
         levels: some of the run's levels, or None for all; the stage's result then holds these only.
+        profile_memory: keep the curve of its memory, in the result and in ``memory_profile.json``.
         display: shows the run; None shows nothing.
 
     Raises:
@@ -130,8 +140,10 @@ def run_stage(
         raise ConfigError("--levels: the stage evaluate scores every level by itself; leave the option out")
     inputs = reopen_inputs(Path(run_dir), levels)
     earlier = read_manifest(inputs.layout.manifest)
+    fetch_checkpoints(inputs.config, (name,))
     plan = (plan_single(inputs, earlier, name),)
     with open_session(inputs, plan, earlier, display or SilentDisplay()) as run:
+        run.profile_memory = profile_memory
         after = stages_after(name)
         run.stage(name)
         run.mark_stale(after)
@@ -139,11 +151,11 @@ def run_stage(
         write_summary(run)
         if after:
             _LOG.info("%s now rest on an older %s; `my3dis run` makes them again", ", ".join(after), name)
-        return _result(inputs, run.results, tuple(run.warnings))
+        return _result(run)
 
 
 def _finish(run: RunSession) -> RunResult:
-    result = _result(run.inputs, run.results, tuple(run.warnings))
+    result = _result(run)
     if result.did_nothing and run.manifest.status == "finished":
         run.events.append("run_unchanged")
         _LOG.info("nothing to do: all stages were finished with these settings")
@@ -155,15 +167,17 @@ def _finish(run: RunSession) -> RunResult:
     return result
 
 
-def _result(
-    inputs: RunInputs, stages: list[StageResult], warnings: tuple[StageWarning, ...] = ()
-) -> RunResult:
+def _result(run: RunSession) -> RunResult:
+    result = _result_of(run.inputs, tuple(run.results))
+    return replace(result, warnings=tuple(run.warnings), memory=tuple(run.profiles))
+
+
+def _result_of(inputs: RunInputs, stages: tuple[StageResult, ...]) -> RunResult:
     layout = inputs.layout
     report = layout.report(inputs.config.stages.report.name)
     return RunResult(
         run_dir=layout.root,
         report=report if report.is_file() else None,
         scores=layout.scores if layout.scores.is_file() else None,
-        stages=tuple(stages),
-        warnings=warnings,
+        stages=stages,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import shutil
 import sys
 from collections.abc import Iterator
 
@@ -14,7 +15,7 @@ from rich.logging import RichHandler
 from my3dis.monitoring.display import ConsoleDisplay, Display, SilentDisplay
 from my3dis.pipeline import RunResult
 
-__all__ = ["display_for", "logging_to_stderr", "print_result"]
+__all__ = ["display_for", "logging_to_stderr", "print_memory", "print_result"]
 
 
 class _LineFormatter(logging.Formatter):
@@ -60,6 +61,21 @@ def logging_to_stderr(arguments: argparse.Namespace) -> Iterator[Console]:
 def display_for(arguments: argparse.Namespace, console: Console) -> Display:
     """Return how a run shows itself: not at all with --quiet."""
     return SilentDisplay() if arguments.quiet else ConsoleDisplay(console)
+
+
+def print_memory(result: RunResult) -> None:
+    """Print the memory of the stages that were made, where it was asked for, and where it is kept."""
+    from my3dis.monitoring.profile_view import describe_profile
+    from my3dis.runs.layout import RunLayout
+
+    width = max(60, min(100, shutil.get_terminal_size((80, 24)).columns))
+    for profile in result.memory:
+        print(describe_profile(profile, width=width))
+        print()
+    if result.memory:
+        layout = RunLayout(result.run_dir)
+        print(f"curve kept in {layout.memory_profile} and {layout.memory_plot.name}")
+        print()
 
 
 def print_result(result: RunResult) -> None:

@@ -39,6 +39,16 @@ class RunLayout:
         return self.root / "stage_timings.json"
 
     @property
+    def memory_profile(self) -> Path:
+        """Memory of stages over the frames they did, for those run with ``--profile-memory``."""
+        return self.root / "memory_profile.json"
+
+    @property
+    def memory_plot(self) -> Path:
+        """The same as a picture."""
+        return self.root / "memory_profile.svg"
+
+    @property
     def environment(self) -> Path:
         """Versions of Python, packages, operating system and devices."""
         return self.root / "environment_snapshot.json"

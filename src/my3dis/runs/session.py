@@ -14,7 +14,8 @@ from pathlib import Path
 from my3dis.errors import My3DISError, ResourceError
 from my3dis.monitoring.device import DeviceSampler, nvml_library
 from my3dis.monitoring.display import Display
-from my3dis.monitoring.sampler import MemorySampler
+from my3dis.monitoring.profile import MemoryProfile, StageProfiler
+from my3dis.monitoring.profile_view import keep_profile
 from my3dis.monitoring.timings import StageTiming, read_timings, write_timings
 from my3dis.runs.events import EventLog, now_utc
 from my3dis.runs.files import is_disk_full, translated_os_error
@@ -53,6 +54,8 @@ class RunSession:
         manifest: as written last.
         results: of the stages so far.
         warnings: of the stages so far.
+        profile_memory: whether to keep the curve of each stage's memory.
+        profiles: those curves, of the stages that were made.
     """
 
     def __init__(
@@ -62,6 +65,8 @@ class RunSession:
         self.manifest = manifest
         self.results: list[StageResult] = []
         self.warnings: list[StageWarning] = []
+        self.profile_memory = False
+        self.profiles: list[MemoryProfile] = []
         self._plan = {planned.name: planned for planned in plan}
         self._display = display
         self.events = EventLog(inputs.layout.events)
@@ -135,9 +140,17 @@ class RunSession:
 
     def _measured(self, planned: PlannedStage) -> tuple[StageOutcome, StageTiming]:
         begun = time.perf_counter()
+        profiler = self._profiler(planned)
         gpus = DeviceSampler(nvml_library())
-        with self._display.stage(planned.name) as progress, MemorySampler() as memory, gpus:
-            outcome = planned.stage.run(self._context(planned, progress))
+        try:
+            with self._display.stage(planned.name) as progress, profiler.memory as memory, gpus:
+                outcome = planned.stage.run(self._context(planned, profiler.watch(progress)))
+                profiler.finish(max(outcome.masks_in, outcome.masks_out))
+        except BaseException:
+            with contextlib.suppress(ResourceError):  # what ended the stage must not be hidden
+                self._keep_profile(profiler)
+            raise
+        self._keep_profile(profiler)
         timing = StageTiming(
             name=planned.name,
             seconds=time.perf_counter() - begun,
@@ -151,6 +164,23 @@ class RunSession:
             facts=outcome.facts,
         )
         return outcome, timing
+
+    def _profiler(self, planned: PlannedStage) -> StageProfiler:
+        config, layout = self.inputs.config, self.inputs.layout
+        about = MemoryProfile(
+            stage=planned.name,
+            levels=tuple(config.experiment.levels),
+            frames=len(self.inputs.frames),
+            pass_names=getattr(planned.stage, "PASSES", ()),
+        )
+        archives = [p for p in output_paths(planned.stage, layout, config) if p.suffix == ".my3dis"]
+        return StageProfiler(about, archives[0] if archives else None, curve=self.profile_memory)
+
+    def _keep_profile(self, profiler: StageProfiler) -> None:
+        if self.profile_memory:
+            title = f"Memory of {self.manifest.scene}, run {self.manifest.run_name}"
+            self.profiles.append(profiler.profile())
+            keep_profile(self.inputs.layout, self.profiles[-1], title)
 
     def _context(self, planned: PlannedStage, progress: Callable[[int, int], None]) -> StageContext:
         return StageContext(

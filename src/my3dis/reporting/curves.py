@@ -1,0 +1,317 @@
+"""Line charts as SVG for the eye and as text for a terminal; no library is needed for either.
+
+The colours are told apart by people who see few colours, and each has a lighter twin for dark pages. Light
+colours stand in the elements themselves, so that programs that know no style sheets draw them right.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from html import escape
+
+__all__ = ["Chart", "Line", "Panel", "render_svg", "render_text", "round_ticks"]
+
+_COLORS = (
+    ("#0b62a4", "#6db6f2"),  # blue
+    ("#b8500b", "#f3a15d"),  # orange
+    ("#1b7f47", "#67cf97"),  # green
+    ("#7a48b8", "#bd9cf0"),  # purple
+    ("#a3262b", "#f08a86"),  # red
+    ("#66707a", "#a7b1ba"),  # grey
+)
+_GROUND, _INK, _QUIET, _RULE = (
+    ("#ffffff", "#171a1d"),
+    ("#1d2126", "#e8eaec"),
+    ("#5b636d", "#a2abb4"),
+    ("#e2e4e6", "#343a41"),
+)
+_LEFT, _RIGHT, _TOP, _BOTTOM, _BETWEEN = 74, 22, 74, 54, 34
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One curve.
+
+    Attributes:
+        points: (x, y), x ascending.
+        color: which of the six colours.
+        label: said in the legend; empty = none.
+        dashed: not measured, but worked out.
+        dots: draw a dot at every point.
+    """
+
+    points: tuple[tuple[float, float], ...]
+    color: int = 0
+    label: str = ""
+    dashed: bool = False
+    dots: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Panel:
+    """Curves over one axis.
+
+    Attributes:
+        lines: the curves.
+        title: above the panel.
+        x_label: with its unit.
+        x_from, x_to: ends of the axis.
+        marks: (x, text): where something begins.
+        weight: share of the chart's width.
+    """
+
+    lines: tuple[Line, ...]
+    title: str = ""
+    x_label: str = ""
+    x_from: float = 0.0
+    x_to: float = 1.0
+    marks: tuple[tuple[float, str], ...] = ()
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """Panels side by side over one vertical axis.
+
+    Attributes:
+        title: a sentence.
+        y_label: with its unit.
+        panels: from left to right.
+        note: a line below the title.
+        limit: (y, text) of a horizontal line, or None.
+        log: whether the vertical axis is logarithmic.
+        y_to: end of the vertical axis; None = as the curves need.
+    """
+
+    title: str
+    y_label: str
+    panels: tuple[Panel, ...]
+    note: str = ""
+    limit: tuple[float, str] | None = None
+    log: bool = False
+    y_to: float | None = None
+
+    @property
+    def values(self) -> list[float]:
+        """All y of all curves, and the limit."""
+        found = [y for panel in self.panels for line in panel.lines for _, y in line.points]
+        return found + ([self.limit[0]] if self.limit else [])
+
+
+def round_ticks(low: float, high: float, most: int = 6) -> tuple[float, ...]:
+    """Return round numbers between two ends, at most so many, in steps of 1, 2 or 5 times a power of 10."""
+    span = high - low
+    if not span > 0 or most < 2:
+        return (low,)
+    raw = span / (most - 1)
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * (1 - 1e-9))
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return tuple(n * step for n in range(first, last + 1))
+
+
+@dataclass(slots=True)
+class _Canvas:
+    """Collects elements; gives coordinates for values."""
+
+    chart: Chart
+    width: int
+    height: int
+    top: float
+    parts: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        values = self.chart.values or [1.0]
+        if self.chart.log:
+            self.y_from = 10.0 ** math.floor(math.log10(max(1e-9, min(values))))
+            self.y_to = self.chart.y_to or 10.0 ** math.ceil(math.log10(max(values)))
+        else:
+            ticks = round_ticks(0.0, max(values) or 1.0)
+            self.y_from, self.y_to = 0.0, self.chart.y_to or ticks[-1] + (ticks[-1] - ticks[-2])
+
+    y_from: float = 0.0
+    y_to: float = 1.0
+
+    @property
+    def floor(self) -> float:
+        return self.top + self.height - _BOTTOM
+
+    @property
+    def ceiling(self) -> float:
+        return self.top + _TOP
+
+    def y(self, value: float) -> float:
+        low, high = self.y_from, self.y_to
+        if self.chart.log:
+            low, high, value = math.log10(low), math.log10(high), math.log10(max(value, self.y_from))
+        return self.floor - (value - low) / (high - low) * (self.floor - self.ceiling)
+
+    def add(self, element: str) -> None:
+        self.parts.append(element)
+
+    def text(self, x: float, y: float, words: str, *, style: str = "quiet", extra: str = "") -> None:
+        fill = _INK[0] if style == "ink" else _QUIET[0]
+        self.add(
+            f'<text class="{style}" x="{x:.1f}" y="{y:.1f}" fill="{fill}" {extra}>{escape(words)}</text>'
+        )
+
+
+def render_svg(charts: Sequence[Chart], *, width: int = 960, height: int = 380) -> str:
+    """Return charts below each other as one SVG document, readable on light and dark pages."""
+    body: list[str] = []
+    for number, chart in enumerate(charts):
+        canvas = _Canvas(chart, width, height, number * height)
+        _draw(canvas)
+        body += canvas.parts
+    total = height * len(charts)
+    dark = "".join(f".c{i}{{stroke:{b}}} .f{i}{{fill:{b}}} " for i, (_, b) in enumerate(_COLORS))
+    style = (
+        "text{font:13px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif} "
+        "text.head{font-size:16px;font-weight:600} "
+        f"@media (prefers-color-scheme: dark){{.ground{{fill:{_GROUND[1]}}} .ink,.head{{fill:{_INK[1]}}} "
+        f".quiet{{fill:{_QUIET[1]}}} .rule{{stroke:{_RULE[1]}}} .limit{{stroke:{_INK[1]}}} {dark}}}"
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {total}" width="{width}" '
+        f'height="{total}" font-family="sans-serif" font-size="13" role="img" '
+        f'aria-label="{escape(charts[0].title if charts else "")}">\n<style>{style}</style>\n'
+        f'<rect class="ground" width="{width}" height="{total}" fill="{_GROUND[0]}"/>\n'
+        + "\n".join(body)
+        + "\n</svg>\n"
+    )
+
+
+def _draw(canvas: _Canvas) -> None:
+    chart = canvas.chart
+    canvas.add(
+        f'<text class="head" x="16" y="{canvas.top + 26:.1f}" fill="{_INK[0]}" font-size="16" '
+        f'font-weight="600">{escape(chart.title)}</text>'
+    )
+    if chart.note:
+        canvas.text(16, canvas.top + 45, chart.note)
+    middle = (canvas.floor + canvas.ceiling) / 2
+    turn = f'text-anchor="middle" transform="rotate(-90 18 {middle:.1f})"'
+    canvas.text(18, middle, chart.y_label, extra=turn)
+    room = canvas.width - _LEFT - _RIGHT - _BETWEEN * (len(chart.panels) - 1)
+    weights = sum(panel.weight for panel in chart.panels)
+    left = float(_LEFT)
+    for number, panel in enumerate(chart.panels):
+        right = left + room * panel.weight / weights
+        _draw_grid(canvas, left, right, labelled=number == 0)
+        _draw_panel(canvas, panel, left, right)
+        left = right + _BETWEEN
+    if chart.limit is not None:
+        y = canvas.y(chart.limit[0])
+        canvas.add(
+            f'<path class="limit" d="M{_LEFT} {y:.1f}H{canvas.width - _RIGHT}" stroke="{_INK[0]}" '
+            'stroke-dasharray="2 4" fill="none"/>'
+        )
+        canvas.text(canvas.width - _RIGHT - 4, y - 5, chart.limit[1], extra='text-anchor="end"')
+
+
+def _draw_grid(canvas: _Canvas, left: float, right: float, *, labelled: bool) -> None:
+    for value in _levels(canvas):
+        y = canvas.y(value)
+        canvas.add(
+            f'<path class="rule" d="M{left:.1f} {y:.1f}H{right:.1f}" stroke="{_RULE[0]}" fill="none"/>'
+        )
+        if labelled:
+            canvas.text(left - 8, y + 4, _short(value), extra='text-anchor="end"')
+
+
+def _levels(canvas: _Canvas) -> Iterable[float]:
+    if not canvas.chart.log:
+        return round_ticks(canvas.y_from, canvas.y_to)
+    low, high = round(math.log10(canvas.y_from)), round(math.log10(canvas.y_to))
+    return [10.0**n for n in range(low, high + 1)]
+
+
+def _draw_panel(canvas: _Canvas, panel: Panel, left: float, right: float) -> None:
+    span = (panel.x_to - panel.x_from) or 1.0
+
+    def x_of(value: float) -> float:
+        return left + (value - panel.x_from) / span * (right - left)
+
+    if panel.title:
+        canvas.text(left, canvas.ceiling - 8, panel.title, style="ink")
+    ticks = round_ticks(panel.x_from, panel.x_to, most=max(2, min(6, int((right - left) / 70))))
+    for tick in ticks:
+        canvas.text(x_of(tick), canvas.floor + 18, _short(tick), extra='text-anchor="middle"')
+    canvas.text((left + right) / 2, canvas.floor + 38, panel.x_label, extra='text-anchor="middle"')
+    for where, words in panel.marks:
+        x = x_of(where)
+        canvas.add(
+            f'<path class="rule" d="M{x:.1f} {canvas.ceiling:.1f}V{canvas.floor:.1f}" '
+            f'stroke="{_RULE[0]}" fill="none"/>'
+        )
+        canvas.text(x + 5, canvas.ceiling + 14, words)
+    labels = [line for line in panel.lines if line.label]
+    for row, line in enumerate(labels):
+        y = canvas.floor - 12 - 18 * (len(labels) - 1 - row)
+        canvas.add(_path(line, f"M{right - 26:.1f} {y - 4:.1f}H{right - 4:.1f}"))
+        canvas.text(right - 32, y, line.label, extra='text-anchor="end"')
+    for line in panel.lines:
+        at = [(x_of(x), canvas.y(y)) for x, y in line.points]
+        canvas.add(_path(line, "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in at)) if at else "")
+        if line.dots:
+            number = line.color % len(_COLORS)
+            dot = f'<circle class="f{number}" r="3.5" fill="{_COLORS[number][0]}"'
+            canvas.parts += [f'{dot} cx="{x:.1f}" cy="{y:.1f}"/>' for x, y in at]
+
+
+def _path(line: Line, data: str) -> str:
+    number = line.color % len(_COLORS)
+    dash = ' stroke-dasharray="6 5"' if line.dashed else ""
+    return (
+        f'<path class="c{number}" d="{data}" stroke="{_COLORS[number][0]}" stroke-width="1.8" '
+        f'stroke-linejoin="round" fill="none"{dash}/>'
+    )
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value == round(value) else f"{value:,.2g}"
+
+
+def render_text(
+    points: Sequence[tuple[float, float]], *, width: int = 72, height: int = 10, least_span: float = 10.0
+) -> str:
+    """Return one curve drawn with plain characters, its vertical axis cut to what the curve covers.
+
+    Each column shows the lowest to the highest value of its part, so that no peak is lost.
+
+    Args:
+        points: (x, y), at least one.
+        width: of the drawing in characters, without the axis.
+        height: the same.
+        least_span: of the vertical axis at least, so that noise does not look like growth.
+    """
+    x_from, x_to = points[0][0], max(points[-1][0], points[0][0] + 1e-9)
+    columns: list[list[float]] = [[] for _ in range(width)]
+    for x, y in points:
+        columns[min(width - 1, int((x - x_from) / (x_to - x_from) * width))].append(y)
+    low, high = min(y for _, y in points), max(y for _, y in points)
+    missing = max(0.0, least_span - (high - low))
+    low, high = max(0.0, low - missing / 2), high + missing / 2
+    grid = [[" "] * width for _ in range(height)]
+
+    def row_of(value: float) -> int:
+        return height - 1 - min(height - 1, int((value - low) / (high - low) * height))
+
+    before: int | None = None
+    for column, values in enumerate(columns):
+        if not values:
+            continue
+        top, bottom = row_of(max(values)), row_of(min(values))
+        first, last = top, bottom
+        if before is not None:  # a steep rise or fall leaves no hole
+            first = before + 1 if before < top else first
+            last = before - 1 if before > bottom else last
+        for row in range(first, last + 1):
+            grid[row][column] = "*" if row == top else "|"
+        before = row_of(values[-1])
+    labels = [high - (high - low) * row / max(1, height - 1) for row in range(height)]
+    lines = [f"{value:9,.1f} |{''.join(row).rstrip()}" for value, row in zip(labels, grid, strict=True)]
+    return "\n".join([*lines, " " * 10 + "+" + "-" * width])
