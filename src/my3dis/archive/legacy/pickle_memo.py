@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Final
 
 from my3dis.archive.legacy.limits import MAX_MEMO
@@ -12,6 +13,7 @@ __all__ = ["Memo"]
 
 _MAX_TEXT_BYTES = 1 << 24
 _TEXT_OVERHEAD = 64
+_MAX_SIDES = 4
 
 
 class _Gone:
@@ -59,8 +61,8 @@ class Memo:
             )
         return value
 
-    def share(self, text: str | bytes, size: int) -> object:
-        """Return the one copy of a text that is kept."""
+    def share(self, text: Hashable, size: int) -> object:
+        """Return the one copy of a text or shape that is kept."""
         known = self._texts.get(text)
         if known is not None:
             return known
@@ -74,8 +76,11 @@ class Memo:
         return text
 
     def forget(self) -> None:
-        """Let go of the objects since the last call; only names, types and texts stay."""
+        """Let go of the objects since the last call; only names, types, texts and shapes stay."""
         for i in range(self._fresh_from, len(self._objects)):
-            if not isinstance(self._objects[i], str | bytes | Name | DtypeValue):
+            value = self._objects[i]
+            if isinstance(value, tuple) and len(value) <= _MAX_SIDES and all(type(v) is int for v in value):
+                self._objects[i] = self.share(value, 32 * len(value))
+            elif not isinstance(value, str | bytes | Name | DtypeValue):
                 self._objects[i] = _GONE
         self._fresh_from = len(self._objects)
