@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import my3dis
@@ -14,8 +13,9 @@ from my3dis import plugins
 from my3dis.config import Config
 from my3dis.config.fields import value_of
 from my3dis.protocols import SceneReader
+from my3dis.runs.checkpoints import checkpoint_digest
 from my3dis.runs.manifest import StageRecord
-from my3dis.runs.provenance import file_digest, tree_digest
+from my3dis.runs.provenance import tree_digest
 from my3dis.stages.context import StageContext, StageOutcome
 
 __all__ = ["Stage", "StageFingerprint", "fingerprint_of", "used_plugins", "what_changed"]
@@ -135,10 +135,10 @@ def _head(text: str | None) -> str:
 def _other_files(stage: Stage, config: Config, reader: SceneReader) -> Iterator[tuple[str, str]]:
     """Yield digests of files besides the scan's that a stage reads; names and times, except for weights."""
     for section, values in (("ssam", config.stages.ssam), ("tracker", config.stages.tracker)):
-        if f"stages.{section}.checkpoint" in stage.CONFIG_FIELDS and values.checkpoint:
-            path = Path(values.checkpoint)
-            if path.is_file():
-                yield f"{section} checkpoint", file_digest(path)
+        if f"stages.{section}.checkpoint" in stage.CONFIG_FIELDS:
+            digest = checkpoint_digest(values.checkpoint)
+            if digest is not None:
+                yield f"{section} checkpoint", digest
     if "stages.ssam.recorded_root" in stage.CONFIG_FIELDS and config.stages.ssam.recorded_root is not None:
         yield "recorded_root", tree_digest(config.stages.ssam.recorded_root)
     truth = reader.overview.ground_truth

@@ -12,6 +12,7 @@ from my3dis.archive import open_archive
 from my3dis.config import Config
 from my3dis.errors import ArchiveError, ConfigError, StageError
 from my3dis.protocols import SceneReader
+from my3dis.runs.checkpoints import absolute_checkpoint
 from my3dis.runs.digest import Stage, StageFingerprint, fingerprint_of, what_changed
 from my3dis.runs.layout import RunLayout
 from my3dis.runs.manifest import Manifest, StageRecord, StageStatus
@@ -183,19 +184,12 @@ def with_absolute_paths(config: Config) -> Config:
     ssam = ssam.model_copy(
         update={
             "recorded_root": recorded.absolute() if recorded else None,
-            "checkpoint": _absolute_file(ssam.checkpoint),
+            "checkpoint": absolute_checkpoint(ssam.checkpoint),
         }
     )
-    tracker = tracker.model_copy(update={"checkpoint": _absolute_file(tracker.checkpoint)})
+    tracker = tracker.model_copy(update={"checkpoint": absolute_checkpoint(tracker.checkpoint)})
     stages = config.stages.model_copy(update={"ssam": ssam, "tracker": tracker})
     return config.model_copy(update={"experiment": experiment, "stages": stages})
-
-
-def _absolute_file(checkpoint: str | None) -> str | None:
-    """Return the path of a file in full; an id of a model hub stays as it is."""
-    if checkpoint and Path(checkpoint).is_file():
-        return str(Path(checkpoint).absolute())
-    return checkpoint
 
 
 def _planned(

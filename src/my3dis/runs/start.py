@@ -17,6 +17,7 @@ from my3dis.config.schema import Frames
 from my3dis.errors import ConfigError, My3DISError, ResourceError
 from my3dis.monitoring.display import Display
 from my3dis.plugins import open_scan
+from my3dis.runs.checkpoints import used_checkpoints
 from my3dis.runs.digest import used_plugins
 from my3dis.runs.events import now_utc
 from my3dis.runs.files import (
@@ -29,7 +30,7 @@ from my3dis.runs.layout import RunLayout
 from my3dis.runs.lock import run_lock
 from my3dis.runs.manifest import Manifest, read_manifest
 from my3dis.runs.plan import PlannedStage, RunInputs, with_absolute_paths
-from my3dis.runs.provenance import Environment, environment_snapshot, file_digest
+from my3dis.runs.provenance import Environment, environment_snapshot
 from my3dis.runs.session import RunSession
 from my3dis.runs.summary import record_history
 from my3dis.types import ScanOverview
@@ -283,14 +284,8 @@ def _manifest(
         version=environment.my3dis,
         commit=environment.commit,
         plugins=tuple(used.items()),
-        checkpoints=tuple(_checkpoints(inputs.config)),
+        checkpoints=tuple(used_checkpoints(inputs.config)),
         started=earlier.started if earlier else now,
         updated=now,
     )
     return replace(manifest, stages=earlier.stages if earlier else ())
-
-
-def _checkpoints(config: Config) -> Iterator[tuple[str, str]]:
-    for checkpoint in (config.stages.ssam.checkpoint, config.stages.tracker.checkpoint):
-        if checkpoint and Path(checkpoint).is_file():
-            yield checkpoint, file_digest(Path(checkpoint))
