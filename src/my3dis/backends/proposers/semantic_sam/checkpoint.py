@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import cast
 
 import torch
@@ -66,11 +68,17 @@ class LoadReport:
     ignored: tuple[str, ...]
 
 
-def needed_shapes(config: SemanticSamConfig) -> dict[str, tuple[int, ...]]:
+@lru_cache(maxsize=8)
+def needed_shapes(config: SemanticSamConfig) -> Mapping[str, tuple[int, ...]]:
     """Give name and shape of every parameter of the network; takes no memory."""
+    state = _bare_network(config).state_dict()
+    return MappingProxyType({name: tuple(tensor.shape) for name, tensor in state.items()})
+
+
+def _bare_network(config: SemanticSamConfig) -> SemanticSam:
+    """Build a network whose parameters have shapes and no memory."""
     with torch.device("meta"):
-        network = SemanticSam(config)
-    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+        return SemanticSam(config)
 
 
 def duplicates_of(config: SemanticSamConfig) -> dict[str, str]:
@@ -136,8 +144,7 @@ def build_network(state: Mapping[str, object]) -> SemanticSam:
         DataError: As `network_state`.
     """
     parameters, report = network_state(state)
-    with torch.device("meta"):
-        network = SemanticSam(report.config)
+    network = _bare_network(report.config)
     network.load_state_dict(parameters, strict=True, assign=True)
     network.requires_grad_(False)
     network.load_report = report
