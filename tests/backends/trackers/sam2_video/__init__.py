@@ -1,0 +1,1 @@
+"""Tests of tracking with video models; they need torch and transformers."""
