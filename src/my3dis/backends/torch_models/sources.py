@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["SOURCES", "WeightSource", "how_to_get", "setting_of", "sources_of", "variable_of"]
+__all__ = ["BACKENDS", "SOURCES", "WeightSource", "how_to_get", "setting_of", "sources_of", "variable_of"]
 
 _PROPOSER, _TRACKER = "stages.ssam.checkpoint", "stages.tracker.checkpoint"
 _SSAM_RELEASE = "https://github.com/UX-Decoder/Semantic-SAM/releases/download/checkpoint/"
@@ -71,6 +71,10 @@ SOURCES: tuple[WeightSource, ...] = (
         "gated: accept the licence on its page, then `hf auth login`",
     ),
 )
+
+
+BACKENDS: tuple[str, ...] = tuple(dict.fromkeys(source.backend for source in SOURCES))
+"""Proposers and trackers that load weights."""
 
 
 def sources_of(backend: str) -> tuple[WeightSource, ...]:

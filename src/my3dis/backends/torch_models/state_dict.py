@@ -50,7 +50,7 @@ class Weights:
 
 
 def read_weights(path: Path) -> Weights:
-    """Read the tensors of a ``.safetensors``, ``.pth`` or ``.pt`` file.
+    """Read the tensors of a ``.safetensors``, ``.pth`` or ``.pt`` file, or of all safetensors of a folder.
 
     Of a ``torch.save`` file the entry ``model`` or ``state_dict`` is taken where there is one.
 
@@ -58,6 +58,8 @@ def read_weights(path: Path) -> Weights:
         DataError: if the file is missing, empty, cut off, no weights file, or asks for other types than
             tensors and plain values.
     """
+    if path.is_dir():
+        return _joined(path)
     _require_weights(path)
     if path.suffix == ".safetensors":
         try:
@@ -65,6 +67,16 @@ def read_weights(path: Path) -> Weights:
         except (SafetensorError, OSError, ValueError) as error:
             raise _damaged(path, error) from error
     return _unwrapped(path, _loaded(path))
+
+
+def _joined(folder: Path) -> Weights:
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise DataError(f"{folder}: expected safetensors in this folder, found none; name the file itself")
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        tensors |= read_weights(file).tensors
+    return Weights(tensors)
 
 
 def _require_weights(path: Path) -> None:

@@ -101,7 +101,8 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> Sam2Mo
     """
     config = image_config(folder)
     try:
-        with without_bars():
+        # What is missing is drawn at random before we hear of it: not from the process's generator.
+        with without_bars(), torch.random.fork_rng(devices=[]):
             model, info = Sam2Model.from_pretrained(
                 folder,
                 config=config,

@@ -135,7 +135,7 @@ class Sam2AutoProposer:
         """
         if not levels:
             raise ConfigError("expected at least one level, found none; set experiment.levels")
-        counts: Counter[str] = Counter(frames_proposed=1, backbone_passes=1)
+        counts: Counter[str] = Counter(proposed_frames=1, backbone_passes=1)
         with parity_numerics() if self._exact else contextlib.nullcontext():
             found = self._ask_everywhere(frame, counts)
         per_level, next_id = [], 0
