@@ -1,8 +1,8 @@
 """Masks straight from logits of a model's own, smaller resolution: the full-size array is never built.
 
-Bilinear interpolation is separable, and along an output column it is a line between two neighbouring rows of
-the model's grid. So the runs of a column, which are what a run-length code holds, follow from where those lines
-cross the threshold: only the columns are interpolated, at the height of the model's grid.
+Bilinear interpolation is separable, and along an output column it is a line between two neighbouring rows
+of the model's grid. So the runs of a column, which are what a run-length code holds, follow from where those
+lines cross the threshold: only the columns are interpolated, at the height of the model's grid.
 """
 
 from __future__ import annotations
@@ -135,8 +135,7 @@ class _Axis:
         some, n = slice(2 * begin, 2 * end), end - begin
         pointers = np.arange(0, 2 * n + 1, 2, dtype=np.int32)
         weights = csr_array((self.weights[some], self.points[some], pointers), shape=(n, len(grid)))
-        lines: NDArray[np.float32] = weights @ grid
-        return lines
+        return np.asarray(weights @ grid)
 
 
 @lru_cache(maxsize=16)
