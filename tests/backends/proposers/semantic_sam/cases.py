@@ -190,6 +190,7 @@ def errors(stages: Mapping[str, Tensor], case: Case) -> dict[str, float]:
     found = {}
     for name, wanted in case.tensors.items():
         if name not in GIVEN:
-            same = stages[name].shape == wanted.shape
-            found[name] = float((stages[name] - wanted).abs().max()) if same else float("inf")
+            stage = stages[name].cpu()
+            same = stage.shape == wanted.shape
+            found[name] = float((stage - wanted).abs().max()) if same else float("inf")
     return found

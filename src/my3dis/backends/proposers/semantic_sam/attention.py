@@ -68,7 +68,7 @@ class DeformableAttention(nn.Module):
                 align_corners=False,
             )
             share = weights[:, :, :, level].transpose(1, 2).flatten(0, 1).unsqueeze(1)
-            mixed += (sampled * share).sum(-1)
+            mixed += sampled.mul_(share).sum(-1)
         return self.output_proj(mixed.view(batch, dim, queries).transpose(1, 2))
 
     def _locations(self, query: Tensor, references: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:

@@ -65,7 +65,7 @@ class DecoderLayer(nn.Module):
         # The numbers of the norms are the checkpoint's: norm2 follows the self-attention.
         content = self.norm2(content + attended)
         content = self.norm1(content + self.cross_attn(content + positions, boxes_cxcywh, memory, sizes))
-        return self.norm3(content + self.linear2(self.linear1(content).relu()))
+        return self.norm3(content + self.linear2(self.linear1(content).relu_()))
 
 
 class _DecoderStack(nn.Module):

@@ -40,5 +40,5 @@ class Mlp(nn.Module):
         """Map `(..., widths[0])` to `(..., widths[-1])`."""
         *hidden, last = self.layers
         for layer in hidden:
-            tokens = layer(tokens).relu()
+            tokens = layer(tokens).relu_()
         return last(tokens)

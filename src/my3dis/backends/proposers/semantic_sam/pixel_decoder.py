@@ -56,7 +56,7 @@ class EncoderLayer(nn.Module):
         """Map tokens `(B, S, C)` to the same shape."""
         attended = self.self_attn(tokens + positions, references, tokens, sizes)
         tokens = self.norm1(tokens + attended)
-        return self.norm2(tokens + self.linear2(self.linear1(tokens).relu()))
+        return self.norm2(tokens + self.linear2(self.linear1(tokens).relu_()))
 
 
 class _Encoder(nn.Module):
@@ -120,5 +120,5 @@ class PixelDecoder(nn.Module):
         eight, sixteen, thirty_two, sixty_four = self.transformer(levels)
         fine = self.adapter_1(res2)
         fine = fine + F.interpolate(eight, size=fine.shape[-2:], mode="bilinear", align_corners=False)
-        fine = self.layer_1(fine).relu()
+        fine = self.layer_1(fine).relu_()
         return PixelFeatures(self.mask_features(fine), (eight, sixteen, thirty_two, sixty_four))
