@@ -49,8 +49,11 @@ def print_parity(terminalreporter: TerminalReporter) -> None:
     for table, rows in sorted(tables.items()):
         cases = sorted({case for row in rows.values() for case in row})
         terminalreporter.section(f"parity: {table} (max abs error)")
-        terminalreporter.write_line(f"{'stage':<28}{'tolerance':>11}" + "".join(f"{c:>11}" for c in cases))
+        width = max(len(stage) for stage in ("stage", *rows))
+        columns = "".join(f"{case:>{max(10, len(case)) + 1}}" for case in cases)
+        terminalreporter.write_line(f"{'stage':<{width}}{'tolerance':>11}{columns}")
         for stage, row in rows.items():
-            tolerances = sorted({tolerance for _, tolerance in row.values()})
-            cells = [f"{row[case][0]:>11.1e}" if case in row else f"{'-':>11}" for case in cases]
-            terminalreporter.write_line(f"{stage:<28}{tolerances[-1]:>11.0e}" + "".join(cells))
+            tolerance = max(tolerance for _, tolerance in row.values())
+            shown = {case: f"{row[case][0]:.1e}" if case in row else "-" for case in cases}
+            cells = "".join(f"{shown[case]:>{max(10, len(case)) + 1}}" for case in cases)
+            terminalreporter.write_line(f"{stage:<{width}}{tolerance:>11.0e}{cells}")
