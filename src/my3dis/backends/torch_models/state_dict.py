@@ -5,6 +5,7 @@ Nothing else is unpickled anywhere. A file that asks for more than the list is r
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +34,19 @@ _ALLOWED: list[Any] = [
     np.dtype,
     *(type(np.dtype(name)) for name in ("float32", "float64", "int32", "int64", "bool")),
 ]
+# What torch's reader raises on bytes that are no checkpoint.
+_DAMAGE = (
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    ArithmeticError,
+    AssertionError,
+    struct.error,
+)
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
 
@@ -115,16 +129,7 @@ def _loaded(path: Path) -> object:
     except UnpicklingError as error:
         name = _named_global(str(error))
         raise (_refusal(path, name) if name else _damaged(path, error)) from error
-    except (
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        TypeError,
-    ) as error:
+    except _DAMAGE as error:
         raise _damaged(path, error) from error
 
 
