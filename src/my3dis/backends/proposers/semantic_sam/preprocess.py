@@ -1,8 +1,10 @@
 """The picture that the network sees: its shorter side has 640 pixels, resampled as Pillow's bicubic does it.
 
-Written anew so that no imaging library is needed: bicubic with antialiasing in fixed-point arithmetic, rows
-first, rounded to 8 bits between the two passes. Equal to Pillow 13 bit for bit. A JPEG may still be decoded a
-little differently by the reader than by Pillow, and its EXIF orientation is the reader's affair.
+Written anew so that no imaging library is needed: bicubic with antialiasing in fixed-point arithmetic, along
+rows first, rounded to 8 bits between the two passes. Equal to Pillow bit for bit, but that Pillow 13 begins
+with the columns where an image loses more than twice as many rows as columns, which for our sizes means a
+picture more than twice as tall as wide. A JPEG may be decoded a little differently by the reader than by
+Pillow, and its EXIF orientation is the reader's affair.
 """
 
 from __future__ import annotations
