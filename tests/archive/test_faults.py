@@ -319,9 +319,12 @@ def test_foreign_tables_views_and_triggers_are_refused(tmp_path: Path, sql: str)
     path = tmp_path / "a.my3dis"
     archive(path)
     change(path, sql)
-    for use in (open_archive, verify, inspect, StreamingSegmentWriter):
+    for use in (open_archive, inspect, StreamingSegmentWriter):
         with pytest.raises(ArchiveError, match="expected"):
             use(path)
+    report = verify(path)
+    assert "expected the tables of archive version 1" in str(report.problems[0])
+    assert report.n_sound == 12
 
 
 def test_read_only_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from my3dis.archive.schema import MAX_BLOB_BYTES, check_identity, check_tables
 from my3dis.errors import ArchiveError, ResourceError
 
-__all__ = ["connect_read_only", "connect_read_write", "on_network", "open_checked", "translated"]
+__all__ = ["connect_read_only", "connect_read_write", "is_damage", "on_network", "open_checked", "translated"]
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +62,12 @@ _MEANINGS: tuple[tuple[tuple[str, ...], type[ArchiveError | ResourceError], str]
         ArchiveError,
         "the file system of {path} gives no file locks ({error}), without which an archive is not safe "
         "there; mount it with locks, or choose an output folder on a local disk",
+    ),
+    (
+        ("SQLITE_IOERR_READ",),
+        ArchiveError,
+        "cannot read the archive {path}: the disk or network fails ({error}); see the system log, and copy "
+        "the file elsewhere",
     ),
     (
         ("SQLITE_READONLY_ROLLBACK",),
@@ -126,6 +132,15 @@ def _damaged(path: Path, what: object) -> ArchiveError:
 
 def _name(error: sqlite3.Error) -> str:
     return str(getattr(error, "sqlite_errorname", "") or "")
+
+
+def is_damage(error: ArchiveError) -> bool:
+    """Tell whether an error on opening lies in the file's content, not in its place or its users."""
+    cause = error.__cause__
+    if not isinstance(cause, sqlite3.Error):
+        return True
+    name = _name(cause)
+    return name == "SQLITE_NOTADB" or not any(name.startswith(beginnings) for beginnings, _, _ in _MEANINGS)
 
 
 def _explain(error: sqlite3.Error, path: Path) -> ArchiveError | ResourceError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import sqlite3
 import struct
 from collections.abc import Iterator
@@ -9,31 +11,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from my3dis.archive.connect import open_checked, translated
-from my3dis.archive.rows import SELECT_MASK, check_size, frame_crc, mask_set, unpack
-from my3dis.errors import ArchiveError, DataError
-from my3dis.masks import codec
+from my3dis.archive.checks import (
+    Problem,
+    check_containment,
+    check_index,
+    check_log,
+    check_mask,
+    check_orphans,
+    check_parents,
+)
+from my3dis.archive.connect import is_damage, open_checked, translated
+from my3dis.archive.rows import SELECT_MASK, check_size, frame_crc
+from my3dis.archive.survey import FrameStock, Survey
+from my3dis.errors import ArchiveError
 
 __all__ = ["MAX_PROBLEMS", "Problem", "VerifyReport", "format_report", "verify"]
 
 MAX_PROBLEMS = 100
 """The most problems that a report lists; further ones are only counted."""
 
-_Found = Iterator["Problem"]
+_MAX_BAD_ROWS = 10_000
+"""Rows that are remembered so as not to be counted twice."""
 
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something wrong in an archive; ``frame`` and ``mask_id`` are None where it is not about one."""
-
-    what: str
-    frame: int | None = None
-    mask_id: int | None = None
-
-    def __str__(self) -> str:
-        place = "" if self.frame is None else f"frame {self.frame}: "
-        mask = "" if self.mask_id is None else f"mask {self.mask_id}: "
-        return place + mask + self.what
+_Found = Iterator[Problem]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +44,11 @@ class VerifyReport:
         path: the archive.
         finished: whether its writer closed it; an unfinished archive is no problem.
         frames, rows: number of frames and masks that were checked.
-        problems: the first `MAX_PROBLEMS`, in the order of the file's frames.
+        problems: `MAX_PROBLEMS` of them at most, in the order of the file's frames.
         n_problems: how many there are.
+        first_bad_row: of the problems that are about one mask, the one with the lowest frame and mask id.
+        n_sound: with problems, how many masks have a row that fits its checksum, wherever it lies;
+            `my3dis.archive.salvage.salvage` saves them.
     """
 
     path: Path
@@ -54,16 +57,13 @@ class VerifyReport:
     rows: int
     problems: tuple[Problem, ...]
     n_problems: int
+    first_bad_row: Problem | None = None
+    n_sound: int | None = None
 
     @property
     def ok(self) -> bool:
         """Whether everything checked was right."""
         return self.n_problems == 0
-
-    @property
-    def first_bad_row(self) -> Problem | None:
-        """The first problem that is about one mask."""
-        return next((p for p in self.problems if p.mask_id is not None), None)
 
 
 def format_report(report: VerifyReport, limit: int = 10) -> str:
@@ -73,33 +73,52 @@ def format_report(report: VerifyReport, limit: int = 10) -> str:
     if report.ok:
         return f"{report.path}: ok, {checked}{state}"
     lines = [f"{report.path}: {report.n_problems} problem(s), {checked}{state}"]
+    if report.first_bad_row is not None:
+        lines.append(
+            f"  first bad row: frame {report.first_bad_row.frame}, mask {report.first_bad_row.mask_id}"
+        )
     lines += [f"  {problem}" for problem in report.problems[:limit]]
     if report.n_problems > limit:
         lines.append(f"  ... and {report.n_problems - limit} more")
+    if report.n_sound:
+        lines.append(
+            f"  {report.n_sound} masks are sound: `my3dis verify {report.path} --salvage OUT` saves them in "
+            "a new archive"
+        )
     return "\n".join(lines)
 
 
 def verify(path: str | Path, *, containment: bool = False) -> VerifyReport:
     """Check the whole archive: SQLite's own structure, every checksum, code, area, box, parent and count.
 
+    Where something is wrong the pages of the file are read without SQLite too, so that every bad row is named
+    that anything still names, and every sound one is known.
+
     Args:
         path: the archive; it may be written at the same time.
         containment: also report masks with pixels outside their parent.
 
     Raises:
-        ArchiveError: if the file is missing or is not recognisable as an archive of this version.
+        ArchiveError: if the file is missing, cannot be read, or is not recognisable as an archive.
+        ResourceError: if the disk for temporary files is full.
     """
     path = Path(path)
     check = _Check(path, containment)
-    db = open_checked(path)
+    n_sound = None
     try:
-        with translated(path):
-            # One transaction: what a writer appends meanwhile is not seen, so counts must agree.
-            db.execute("BEGIN")
-        for problem in check.run(db):
-            check.add(problem)
-    finally:
-        db.close()
+        db = open_checked(path)
+    except ArchiveError as error:
+        if not (path.is_file() and is_damage(error)):
+            raise
+        n_sound = check.survey(str(error))
+        if n_sound is None:
+            raise
+    else:
+        with contextlib.closing(db):
+            for problem in check.run(db):
+                check.add(problem)
+            if check.n_problems:
+                n_sound = check.survey()
     return VerifyReport(
         path=path,
         finished=check.finished,
@@ -107,6 +126,8 @@ def verify(path: str | Path, *, containment: bool = False) -> VerifyReport:
         rows=check.rows,
         problems=tuple(check.problems),
         n_problems=check.n_problems,
+        first_bad_row=check.first_bad_row,
+        n_sound=n_sound,
     )
 
 
@@ -121,16 +142,56 @@ class _Check:
         self.rows = 0
         self.problems: list[Problem] = []
         self.n_problems = 0
+        self.first_bad_row: Problem | None = None
+        self._bad_rows: set[tuple[int, int]] = set()
 
     def add(self, problem: Problem) -> None:
+        """Count a problem, keep it among the first, and remember which row it is about."""
         self.n_problems += 1
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(problem)
+        if problem.frame is None or problem.mask_id is None:
+            return
+        first = self.first_bad_row
+        if first is None or (problem.frame, problem.mask_id) < (first.frame, first.mask_id):
+            self.first_bad_row = problem
+        if len(self._bad_rows) < _MAX_BAD_ROWS:
+            self._bad_rows.add((problem.frame, problem.mask_id))
 
     def run(self, db: sqlite3.Connection) -> _Found:
+        """Check what SQLite finds its way to."""
         yield from self._guarded(self._structure(db))
         yield from self._guarded(self._every_frame(db))
-        yield from self._guarded(_orphans(db))
+        yield from self._guarded(check_orphans(db))
+        yield from self._guarded(check_log(self.path))
+
+    def survey(self, why_closed: str | None = None) -> int | None:
+        """Name the lost rows; returns the number of sound ones, or None where nothing is left of an archive.
+
+        Args:
+            why_closed: why SQLite cannot open the file, if it cannot.
+        """
+        with Survey(self.path) as survey:
+            stocks = survey.frames()
+            first = next(stocks, None)
+            if first is None:
+                return None
+            if why_closed is not None:
+                self.add(Problem(why_closed))
+            for stock in itertools.chain([first], stocks):
+                if why_closed is not None:
+                    self.frames += 1
+                    self.rows += stock.n_sound + stock.n_lost
+                self._report_lost(stock)
+            return survey.n_sound
+
+    def _report_lost(self, stock: FrameStock) -> None:
+        new = [mask_id for mask_id in stock.lost if (stock.frame, mask_id) not in self._bad_rows]
+        for mask_id in new:
+            self.add(Problem("its row is damaged beyond reading", stock.frame, mask_id))
+        nameless = stock.n_lost - len(stock.lost)
+        if nameless:
+            self.add(Problem(f"{nameless} masks are lost that no row names any more", stock.frame))
 
     def _guarded(self, part: _Found, frame: int | None = None) -> _Found:
         """Turn an error that ends one part of the check into a problem, so that the next part runs."""
@@ -149,14 +210,27 @@ class _Check:
                 yield Problem(f"SQLite finds: {line}")
 
     def _every_frame(self, db: sqlite3.Connection) -> _Found:
-        for frame, height, width, n, crc in db.execute(
-            "SELECT frame, height, width, n, crc32 FROM frames ORDER BY frame"
-        ):
-            self.frames += 1
-            yield from self._guarded(self._frame(db, (frame, height, width, n), crc), frame)
-        (listed,) = db.execute("SELECT value FROM meta WHERE key = 'frames'").fetchone() or (None,)
-        if listed != str(self.frames):
-            yield Problem(f"expected {listed} frames as the table meta says, found {self.frames}")
+        after = (-(2**63),)
+        sql = "SELECT frame, height, width, n, crc32 FROM frames WHERE frame > ? ORDER BY frame LIMIT 1"
+        while True:
+            # One short transaction for each frame: a writer with the rollback journal waits for readers.
+            db.execute("BEGIN")
+            try:
+                head = db.execute(sql, after).fetchone()
+                if head is None:
+                    break
+                self.frames += 1
+                # All at once, since nobody knows how long the caller takes over one.
+                yield from list(self._guarded(self._frame(db, head[:4], head[4]), head[0]))
+            finally:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+            after = head[:1]
+        listed, found = db.execute(
+            "SELECT (SELECT value FROM meta WHERE key = 'frames'), (SELECT count(*) FROM frames)"
+        ).fetchone()
+        if listed != str(found):
+            yield Problem(f"expected {listed} frames as the table meta says, found {found}")
 
     def _frame(self, db: sqlite3.Connection, head: tuple[Any, ...], crc: int) -> _Found:
         frame, height, width, n = head
@@ -167,86 +241,12 @@ class _Check:
         for row in db.execute(f"{SELECT_MASK} WHERE frame = ? ORDER BY mask_id", (frame,)):
             found += 1
             self.rows += 1
-            problem = _check_mask(row, frame, size)
+            problem = check_mask(row, frame, size)
             if problem:
                 yield Problem(problem, frame, row[2])
         if found != n:
             yield Problem(f"expected {n} masks as the table frames says, found {found}", frame)
-        yield from _parents(db, frame)
-        yield from _index(db, frame)
+        yield from check_parents(db, frame)
+        yield from check_index(db, frame)
         if self.containment:
-            yield from _outside_parent(db, frame, size)
-
-
-def _check_mask(row: tuple[Any, ...], frame: int, size: tuple[int, int]) -> str | None:
-    """Return what is wrong with a row, or None."""
-    try:
-        (rle,) = mask_set(frame, size, [row]).rle
-        boxes, areas = codec.measure([rle], size)
-        # A code that the codec would write is right; another one may be, or may overflow in other readers.
-        if codec.to_bytes(codec.to_rle_mask(rle, size)) != rle:
-            pixels = sum(codec.parse_counts(rle))
-            if pixels != size[0] * size[1]:
-                return f"expected runs of {size[0] * size[1]} pixels, found {pixels}"
-    except (ArchiveError, DataError) as error:
-        return str(error)
-    if areas[0] != row[9]:
-        return f"expected the area {areas[0]} of its pixels, found {row[9]}"
-    if tuple(boxes[0].tolist()) != row[5:9]:
-        return f"expected the box {tuple(boxes[0].tolist())} of its pixels, found {row[5:9]}"
-    return None
-
-
-def _parents(db: sqlite3.Connection, frame: int) -> _Found:
-    sql = (
-        "SELECT child.mask_id, child.parent_id, parent.level, child.level FROM masks AS child "
-        "LEFT JOIN masks AS parent ON parent.frame = child.frame AND parent.mask_id = child.parent_id "
-        "WHERE child.frame = ? AND child.parent_id <> -1 "
-        "AND (parent.mask_id IS NULL OR parent.level >= child.level) ORDER BY child.mask_id"
-    )
-    for mask_id, parent, parent_level, level in db.execute(sql, (frame,)):
-        if parent_level is None:
-            yield Problem(f"expected its parent {parent} in the same frame, found none", frame, mask_id)
-        else:
-            what = f"expected its parent {parent} at a level above {level}, found level {parent_level}"
-            yield Problem(what, frame, mask_id)
-
-
-def _index(db: sqlite3.Connection, frame: int) -> _Found:
-    listed = db.execute(
-        "SELECT level, first_row, n FROM frame_index WHERE frame = ? ORDER BY level", (frame,)
-    ).fetchmany(2**16)
-    actual = db.execute(
-        "SELECT level, min(row), count(*) FROM masks WHERE frame = ? GROUP BY level ORDER BY level", (frame,)
-    ).fetchmany(2**16)
-    if listed != actual:
-        yield Problem(f"expected {actual[:4]} in the table frame_index, found {listed[:4]}", frame)
-
-
-def _outside_parent(db: sqlite3.Connection, frame: int, size: tuple[int, int]) -> _Found:
-    sql = (
-        "SELECT child.mask_id, child.codec, child.rle, parent.codec, parent.rle FROM masks AS child "
-        "JOIN masks AS parent ON parent.frame = child.frame AND parent.mask_id = child.parent_id "
-        "WHERE child.frame = ? ORDER BY child.mask_id"
-    )
-    for mask_id, child_codec, child_rle, parent_codec, parent_rle in db.execute(sql, (frame,)):
-        try:
-            child = codec.to_rle_mask(unpack(child_codec, child_rle), size)
-            parent = codec.to_rle_mask(unpack(parent_codec, parent_rle), size)
-        except (ArchiveError, DataError):
-            continue  # reported with the row itself
-        outside = int((child - parent).area())
-        if outside:
-            yield Problem(
-                f"expected a mask inside its parent, found {outside} pixels outside", frame, mask_id
-            )
-
-
-def _orphans(db: sqlite3.Connection) -> _Found:
-    for table in ("masks", "frame_index"):
-        sql = (
-            f"SELECT frame, count(*) FROM {table} WHERE frame NOT IN (SELECT frame FROM frames) "  # noqa: S608
-            "GROUP BY frame ORDER BY frame"
-        )
-        for frame, n in db.execute(sql):
-            yield Problem(f"{n} rows of the table {table} are of a frame that frames doesn't list", frame)
+            yield from check_containment(db, frame, size)

@@ -47,19 +47,7 @@ my3dis evaluate instances.npz --gt gt_instances.txt --json scores.json
     )
     inspect.set_defaults(call=_inspect)
 
-    verify = add_command(
-        commands,
-        "verify",
-        "check every mask of an archive, or of all archives of a run",
-        "my3dis verify runs/scan1/default\nmy3dis verify --containment runs/scan1/default/masks.my3dis",
-    )
-    verify.add_argument("path", metavar="PATH", type=Path, help="archive, or folder of a run")
-    verify.add_argument(
-        "--containment",
-        action="store_true",
-        help="also check that masks lie in their parents; masks that a tracker carried on need not",
-    )
-    verify.set_defaults(call=_verify)
+    _add_verify(commands)
 
     export = add_command(
         commands,
@@ -81,6 +69,32 @@ my3dis export runs/scene0000_00/default --to npz old_style --option layout=dense
         help="a choice that the format offers, such as layout=dense for npz; repeatable",
     )
     export.set_defaults(call=_export)
+
+
+def _add_verify(commands: Commands[Parser]) -> None:
+    verify = add_command(
+        commands,
+        "verify",
+        "check every mask of an archive, or of all archives of a run",
+        """
+my3dis verify runs/scan1/default
+my3dis verify --containment runs/scan1/default/masks.my3dis
+my3dis verify runs/scan1/default/tracks.my3dis --salvage tracks-saved.my3dis
+""",
+    )
+    verify.add_argument("path", metavar="PATH", type=Path, help="archive, or folder of a run")
+    verify.add_argument(
+        "--containment",
+        action="store_true",
+        help="also check that masks lie in their parents; masks that a tracker carried on need not",
+    )
+    verify.add_argument(
+        "--salvage",
+        metavar="OUT",
+        type=Path,
+        help="save all sound masks in a new archive, or in a new folder if PATH is one",
+    )
+    verify.set_defaults(call=_verify)
 
 
 def _evaluate(arguments: argparse.Namespace, console: Console) -> int:
@@ -120,7 +134,16 @@ def _verify(arguments: argparse.Namespace, console: Console) -> int:
         print(format_report(report))
         if not report.ok:
             code = ArchiveError.exit_code
+        if arguments.salvage is not None:
+            _salvage(path, arguments.salvage, into_folder=arguments.path.is_dir())
     return code
+
+
+def _salvage(path: Path, out: Path, *, into_folder: bool) -> None:
+    from my3dis.archive.salvage import format_salvage, salvage
+    from my3dis.runs.files import make_folder
+
+    print(format_salvage(salvage(path, make_folder(out) / path.name if into_folder else out)))
 
 
 def _archives(path: Path) -> list[Path]:
