@@ -250,9 +250,9 @@ def _draw_panel(canvas: _Canvas, panel: Panel, left: float, right: float) -> Non
         canvas.text(x + 5, canvas.ceiling + 14, words)
     labels = [line for line in panel.lines if line.label]
     for row, line in enumerate(labels):
-        y = canvas.floor - 12 - 18 * (len(labels) - 1 - row)
-        canvas.add(_path(line, f"M{right - 26:.1f} {y - 4:.1f}H{right - 4:.1f}"))
-        canvas.text(right - 32, y, line.label, extra='text-anchor="end"')
+        y = canvas.ceiling + 16 + 18 * row
+        canvas.add(_path(line, f"M{left + 8:.1f} {y - 4:.1f}h22"))
+        canvas.text(left + 36, y, line.label)
     for line in panel.lines:
         at = [(x_of(x), canvas.y(y)) for x, y in line.points]
         canvas.add(_path(line, "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in at)) if at else "")
