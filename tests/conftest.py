@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from my3dis.datasets.synthetic import built_in_scan
+from tests.parity import print_parity
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -36,6 +37,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _is_model_test(item.path):
             item.add_marker("models")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how far the model back ends are from recorded reference outputs."""
+    print_parity(terminalreporter)
 
 
 @pytest.fixture(scope="session")
