@@ -1,0 +1,1 @@
+"""Where jobs run, one module each; every module has ``create(options) -> Executor``."""
