@@ -1,4 +1,4 @@
-"""The words of a sweep: what a job needs, what a plan holds, what became of a job, and what is told meanwhile.
+"""The words of a sweep: what a job needs, what a plan holds, what became of a job, what is told meanwhile.
 
 A job is a run of consecutive stages of one scene that need the same resources; it is one process. Splitting
 a scene where its needs change lets one scene's lifting (no GPU) overlap another's tracking (a GPU).
