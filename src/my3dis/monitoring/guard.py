@@ -63,8 +63,8 @@ class GuardTiming:
 
     Attributes:
         settle_s: after a stopped job has gone, before another is stopped: memory is given back late.
-        calm_s: under the soft mark before one job more is tried; doubles with each shortage, 16 times at most.
-        patience_s: with nothing running and others above the hard mark, before a job is admitted all the same.
+        calm_s: under the soft mark before one job more is tried; doubles with each shortage, 16-fold at most.
+        patience_s: with nothing running and others above the hard mark, before a job is admitted anyway.
     """
 
     settle_s: float = 2.0
