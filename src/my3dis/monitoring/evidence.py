@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import signal as signals
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from my3dis.errors import ConfigError, DataError, PluginError
-from my3dis.monitoring.host import HostMemory
+from my3dis.monitoring.host import Bound, HostMemory
 
 __all__ = ["GPU_EVIDENCE", "evidence_of_shortage", "signal_of"]
 
@@ -51,14 +51,14 @@ def signal_of(exit_code: int | None, signal: int | None) -> int | None:
 
 
 def evidence_of_shortage(
-    exit_code: int | None, signal: int | None, before: HostMemory, after: HostMemory, log_tail: str
+    exit_code: int | None, signal: int | None, looks: Sequence[HostMemory], after: HostMemory, log_tail: str
 ) -> tuple[str, ...]:
     """Return what shows that a process died for want of memory; empty = it died of something else.
 
     Args:
         exit_code: how it ended, None where a signal did it.
         signal: that ended it, or None.
-        before: the last look while it ran.
+        looks: the last few before its end was noticed; the newest may be later than its end itself.
         after: a look after its end.
         log_tail: the end of its log.
     """
@@ -67,14 +67,15 @@ def evidence_of_shortage(
         return ()
     found = [*_said_in(log_tail)]
     killed = signal == signals.SIGKILL
-    if signal in (None, signals.SIGKILL, signals.SIGBUS) and _kills(before, after):
+    kills = _kills(looks, after)
+    if signal in (None, signals.SIGKILL, signals.SIGBUS) and after.oom_kills and kills < after.oom_kills:
         found.insert(
             0,
-            f"oom_kill {before.oom_kills} -> {after.oom_kills} in {after.kills_from}"
+            f"oom_kill {kills} -> {after.oom_kills} in {after.kills_from}"
             + (": killed by the kernel (SIGKILL)" if killed else ": the kernel killed a process"),
         )
     if killed or signal == signals.SIGTERM:  # some watchers of memory ask with SIGTERM
-        found.extend(_was_full(before, after))
+        found.extend(_was_full(looks, after))
     if killed and not found and after.oom_kills is None:
         found.append(
             "SIGKILL, and nothing here counts kills for want of memory, so it is taken for one "
@@ -83,33 +84,26 @@ def evidence_of_shortage(
     return tuple(dict.fromkeys(found))
 
 
-def _kills(before: HostMemory, after: HostMemory) -> bool:
-    return (
-        before.oom_kills is not None
-        and after.oom_kills is not None
-        and before.kills_from == after.kills_from
-        and after.oom_kills > before.oom_kills
-    )
+def _kills(looks: Sequence[HostMemory], after: HostMemory) -> float:
+    """Return the lowest count before, of the same counter; infinite when none was taken."""
+    counts = (look.oom_kills for look in looks if look.kills_from == after.kills_from)
+    return min((count for count in counts if count is not None), default=float("inf"))
 
 
-def _was_full(before: HostMemory, after: HostMemory) -> Iterator[str]:
-    for bound in before.bounds:
+def _was_full(looks: Sequence[HostMemory], after: HostMemory) -> Iterator[str]:
+    fullest: dict[str, Bound] = {}
+    for bound in (bound for look in looks for bound in look.bounds):
+        if bound.name not in fullest or bound.held_mb > fullest[bound.name].held_mb:
+            fullest[bound.name] = bound
+    for bound in fullest.values():
         if bound.held_mb >= _NEAR_LIMIT * bound.capacity_mb:
-            yield (
-                f"{bound.held_mb:,.0f} of {bound.capacity_mb:,.0f} MiB ({bound.name}) were in use at the "
-                "last look"
-            )
+            yield f"{bound.held_mb:,.0f} of {bound.capacity_mb:,.0f} MiB ({bound.name}) were used just before"
     limit, peak = after.limit_mb, after.peak_mb
-    # A peak is kept for ever: only one that was reached since the last look belongs to this death.
-    if (
-        limit
-        and peak
-        and before.peak_mb is not None
-        and peak >= _NEAR_LIMIT * limit
-        and peak > before.peak_mb
-    ):
+    # A peak is kept for ever: only one that was reached since those looks belongs to this death.
+    peaks = [look.peak_mb for look in looks if look.peak_mb is not None]
+    if limit and peak and peaks and peak >= _NEAR_LIMIT * limit and peak > min(peaks):
         yield f"use rose to {peak:,.0f} of {limit:,.0f} MiB ({after.limit_from})"
-    stalls = max((look.pressure.full for look in (before, after) if look.pressure), default=0.0)
+    stalls = max((look.pressure.full for look in (*looks, after) if look.pressure), default=0.0)
     if stalls >= _STALLED:
         yield f"everything waited for memory in {stalls:.0f} % of the last ten seconds (pressure)"
 
@@ -127,11 +121,9 @@ def _said_in(log_tail: str) -> Iterator[str]:
 def _last_error(log: str) -> list[str]:
     """Return the lines from the last traceback (with those that it follows from) or error on."""
     lines = log.splitlines()[-_LAST_TRACE:]
-    first = last = max(0, len(lines) - _LAST_LINES)
+    first: int | None = None
     for n in reversed(range(len(lines))):
         begins = "Traceback (most recent call last)" in lines[n] or re.search(r"\berror: ", lines[n])
-        if begins and (first == last or any(_CHAINED.search(line) for line in lines[n:first])):
-            first = min(n, first)
-            if "Traceback" not in lines[n]:
-                break
-    return lines[first:]
+        if begins and (first is None or any(_CHAINED.search(line) for line in lines[n:first])):
+            first = n
+    return lines[-_LAST_LINES:] if first is None else lines[first:]

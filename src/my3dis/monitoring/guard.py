@@ -8,6 +8,7 @@ jobs run at a time; one more is tried when a job has ended and memory was calm f
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ _RESUME_ROOM = 0.25
 _SOFT_ROOM_MB, _HARD_ROOM_MB = 16_384.0, 4_096.0
 """On large hosts a share would leave more room than anybody needs; so much is enough."""
 _SOME_STALLED, _ALL_STALLED = 40.0, 10.0
+_REMEMBERED_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +115,7 @@ class MemoryGuard:
         self._seen: frozenset[str] = frozenset()
         self._ended = False
         self.host = read()
+        self._looks = deque([(clock(), self.host)], maxlen=1000)
 
     @property
     def warning(self) -> str | None:
@@ -130,6 +133,7 @@ class MemoryGuard:
         """Look at the host and say what to do."""
         self.host = self._read()
         now = self._clock()
+        self._remember(now)
         self._follow(running, now)
         closed = self._closed_because()
         self._closed = closed is not None
@@ -167,6 +171,7 @@ class MemoryGuard:
 
     def killed(self, running: int) -> None:
         """Say that a job died for want of memory while ``running`` jobs ran, itself included."""
+        self._seen = frozenset()  # its end is no reason to try more jobs
         self._lower(running - 1)
 
     def explain(
@@ -182,20 +187,27 @@ class MemoryGuard:
         Args:
             exit_code: how the process ended, None where a signal did it.
             signal: that ended it, or None.
-            before: the last look while it ran (`host`), not the one at its start: other jobs may have been
-                killed since.
+            before: the last look (`host`). A kill may be counted before the death is noticed, so the looks
+                of the seconds before count too.
             after: a look after its end.
             log_tail: the end of its log.
         """
-        return evidence_of_shortage(exit_code, signal, before, after, log_tail)
+        looks = (*(look for _, look in self._looks), before)
+        return evidence_of_shortage(exit_code, signal, looks, after, log_tail)
 
     def _mark(self, bound: Bound, share: float, room_mb: float) -> float:
         return max(share * bound.capacity_mb, bound.capacity_mb - room_mb)
 
+    def _remember(self, now: float) -> None:
+        self._looks.append((now, self.host))
+        # The oldest that stays is at least so old, however seldom somebody looks.
+        while len(self._looks) > 2 and now - self._looks[1][0] >= _REMEMBERED_S:
+            self._looks.popleft()
+
     def _follow(self, running: Sequence[RunningJob], now: float) -> None:
         """Notice which jobs have ended since the last look."""
         ids = frozenset(job.job_id for job in running)
-        self._ended = self._ended or bool(self._seen - ids)
+        self._ended = self._ended or bool(self._seen - ids - {self._stopping})
         self._seen = ids
         if self._stopping is not None and self._stopping not in ids:
             self._stopping = None

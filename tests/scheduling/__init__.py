@@ -1,0 +1,1 @@
+"""Tests of planning, leasing, running and retrying the jobs of a sweep."""
