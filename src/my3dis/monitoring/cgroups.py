@@ -88,27 +88,30 @@ def pressure_of(text: str | None) -> Pressure | None:
     return Pressure(float(found["some"]), float(found.get("full", 0.0)))
 
 
-def find_group(root: Path) -> Group:
-    """Return the group that accounts this process's memory.
+def find_group(root: Path, controller: str = "memory") -> Group:
+    """Return the group that accounts what this process uses.
 
-    A memory controller that version 1 has is not in version 2, so the kernel's list of this process's groups
+    A controller that version 1 has is not in version 2, so the kernel's list of this process's groups
     decides on hybrid hosts.
 
     Args:
         root: of the file system; another one in tests.
+        controller: what is accounted, ``memory`` or ``cpu``.
     """
     text = read_text(root / _OWN)
     if text is None:
         reason = f"/{_OWN} cannot be read" if exists(root / "proc", folder=True) else None
         return Group(version=0, hidden=reason)
-    groups = dict(_groups(text))
+    groups = dict(_groups(text, controller))
     if not groups:
         hidden = None if not text.strip() else f"/{_OWN} says nothing that can be understood"
         return Group(version=0, hidden=hidden)
     version = 1 if 1 in groups else 2
     path = groups[version]
     mounts = [
-        mount for mount in _mounts(root) if mount.version == version and exists(mount.place, folder=True)
+        mount
+        for mount in _mounts(root, controller)
+        if mount.version == version and exists(mount.place, folder=True)
     ]
     if not mounts:
         return Group(version=version, path=path, hidden=f"no mount of cgroup v{version} is visible here")
@@ -132,13 +135,13 @@ def _on_mount(mount: _Mount, path: str) -> Group:
     return Group(version=mount.version, chain=tuple(chain), path=path, hidden=hidden)
 
 
-def _groups(text: str) -> Iterator[tuple[int, str]]:
-    """Yield (version, path) of the memory group in version 1, and of the group in version 2."""
+def _groups(text: str, controller: str) -> Iterator[tuple[int, str]]:
+    """Yield (version, path) of the controller's group in version 1, and of the group in version 2."""
     for line in text.splitlines():
         parts = line.split(":", 2)
         if len(parts) != 3 or not parts[2].startswith("/") or "\0" in parts[2]:
             continue
-        if "memory" in parts[1].split(","):
+        if controller in parts[1].split(","):
             yield 1, parts[2]
         elif parts[0] == "0" and not parts[1]:
             yield 2, parts[2]
@@ -152,8 +155,8 @@ def _below(path: str, within: str) -> PurePosixPath | None:
     return group.relative_to(base)
 
 
-def _mounts(root: Path) -> Iterator[_Mount]:
-    """Yield the mounts of control groups that account memory; without a list of mounts, the usual places."""
+def _mounts(root: Path, controller: str) -> Iterator[_Mount]:
+    """Yield the mounts of control groups that may hold the controller; without a list, the usual places."""
     text = read_text(root / _MOUNTS)
     for line in (text or "").splitlines():
         before, dash, after = line.partition(" - ")
@@ -163,11 +166,11 @@ def _mounts(root: Path) -> Iterator[_Mount]:
         place = root / _unescaped(fields[4]).lstrip("/")
         if kinds[0] == "cgroup2":
             yield _Mount(2, _unescaped(fields[3]), place)
-        elif kinds[0] == "cgroup" and "memory" in kinds[-1].split(","):
+        elif kinds[0] == "cgroup" and controller in kinds[-1].split(","):
             yield _Mount(1, _unescaped(fields[3]), place)
     if text is None:
         usual = root / "sys/fs/cgroup"
-        yield _Mount(1, "/", usual / "memory")
+        yield _Mount(1, "/", usual / controller)
         yield _Mount(2, "/", usual / "unified" if exists(usual / "unified", folder=True) else usual)
 
 

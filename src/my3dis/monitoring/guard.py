@@ -169,6 +169,11 @@ class MemoryGuard:
                 )
         return None
 
+    def marks_mb(self, bound: Bound) -> tuple[float, float]:
+        """Return above which use of a bound no job starts, and above which the youngest is stopped."""
+        soft = self._mark(bound, self._soft, _SOFT_ROOM_MB)
+        return soft, self._mark(bound, self._hard, _HARD_ROOM_MB)
+
     def killed(self, running: int) -> None:
         """Say that a job died for want of memory while ``running`` jobs ran, itself included."""
         self._seen = frozenset()  # its end is no reason to try more jobs
