@@ -315,6 +315,9 @@ TRACE = "Traceback (most recent call last):\n  File x\n"
         "my3dis: error: detect: the memory ran out with 1 prompts at once (tried 4, 2, 1): no; use another",
         "terminate called after throwing an instance of 'std::bad_alloc'",
         "OSError: [Errno 12] Cannot allocate memory",
+        "OpenBLAS error: Memory allocation still failed after 10 retries, giving up.",
+        "ImportError: cv2.abi3.so: failed to map segment from shared object",
+        "RuntimeError: can't start new thread",
         "cv2.error: OpenCV(5.0.0) error: (-4:Insufficient memory) Failed to allocate 829440000 bytes",
         "RuntimeError: [enforce fail at alloc_cpu.cpp:115] DefaultCPUAllocator: can't allocate memory",
     ],
@@ -324,6 +327,19 @@ def test_the_log_says_that_the_host_is_out_of_memory(line: str) -> None:
     (sentence,) = explain(1, log=f"12:00 track\n{TRACE}{line}\n")
     assert sentence.startswith("its log ends with: ")
     assert line[:60] in sentence
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ImportError: libgomp.so.1: cannot allocate memory in static TLS block",
+        "ImportError: x.so: failed to map segment from shared object: Operation not permitted",
+        "my3dis: error: cannot write /runs/masks.my3dis: the disk (or a quota) is full: No space left on device",
+    ],
+)
+def test_errors_that_only_sound_like_memory(line: str) -> None:
+    """Load orders, mounts without execution and full disks are no shortage of memory."""
+    assert explain(1, log=f"{TRACE}{line}\n") == ()
 
 
 @pytest.mark.parametrize(
