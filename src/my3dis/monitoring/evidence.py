@@ -34,8 +34,8 @@ _GPU = re.compile(
 )
 _HOST = re.compile(
     r"\bMemoryError\b|ArrayMemoryError|Unable to allocate .{1,60} for an array|the memory ran out"
-    r"|std::bad_alloc|Cannot allocate memory(?! in static TLS)|can't allocate memory|not enough memory|Insufficient memory"
-    r"|Memory allocation still failed|\bout of memory\b|Failed to allocate .{1,40} bytes"
+    r"|std::bad_alloc|Cannot allocate memory(?! in static TLS)|can't allocate memory|not enough memory"
+    r"|Insufficient memory|Memory allocation still failed|\bout of memory\b|Failed to allocate .{1,40} bytes"
     r"|failed to map segment from shared object(?!: Operation not permitted)|can't start new thread"
     r"|ray\.exceptions\.OutOfMemory|oom[-_ ]kill",
     re.IGNORECASE,
