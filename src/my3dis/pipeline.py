@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from my3dis.config import Config
 from my3dis.config.load import load_config
-from my3dis.errors import ConfigError
+from my3dis.errors import ConfigError, StageError
 from my3dis.monitoring.display import Display, SilentDisplay
 from my3dis.monitoring.profile import MemoryProfile
 from my3dis.runs.checkpoints import fetch_checkpoints
 from my3dis.runs.fit import check_fit
 from my3dis.runs.manifest import read_manifest
-from my3dis.runs.plan import STAGE_NAMES, RunInputs, plan_single, plan_stages, refuse_changes, stages_after
+from my3dis.runs.plan import (
+    STAGE_NAMES,
+    PlannedStage,
+    RunInputs,
+    plan_single,
+    plan_stages,
+    refuse_changes,
+    stages_after,
+)
 from my3dis.runs.session import RunSession, StageResult
 from my3dis.runs.start import (
     earlier_manifest,
@@ -28,7 +36,7 @@ from my3dis.runs.start import (
 from my3dis.runs.summary import record_history, write_summary
 from my3dis.stages.context import StageWarning
 
-__all__ = ["RunResult", "run_scan", "run_stage"]
+__all__ = ["Attempt", "RunResult", "run_scan", "run_stage"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -59,6 +67,21 @@ class RunResult:
         return all(stage.status == "reused" for stage in self.stages)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """What a scheduler knows of an attempt to make stages.
+
+    Attributes:
+        settings: (dotted key, value) that hold for this attempt only, such as smaller batches or the device
+            that was lent to it. They are no part of what a stage is recorded to be made from.
+        since: UTC time in ISO 8601 at which the scheduler began; stages that were finished since then count
+            as made by this run and not as taken over.
+    """
+
+    settings: tuple[tuple[str, object], ...] = ()
+    since: str | None = None
+
+
 def run_scan(  # noqa: PLR0913 - one argument per option of `my3dis run`
     scan: str | Path,
     output: str | Path | None = None,
@@ -68,8 +91,10 @@ def run_scan(  # noqa: PLR0913 - one argument per option of `my3dis run`
     dry_run: bool = False,
     profile_memory: bool = False,
     display: Display | None = None,
+    stages: Sequence[str] | None = None,
+    attempt: Attempt | None = None,
 ) -> RunResult:
-    """Take one scan through all stages; what is there with the same settings and inputs is taken over.
+    """Take one scan through its stages; what is there with the same settings and inputs is taken over.
 
     Args:
         scan: folder or video file.
@@ -80,33 +105,48 @@ def run_scan(  # noqa: PLR0913 - one argument per option of `my3dis run`
         dry_run: say what would be done and do nothing.
         profile_memory: keep the curve of every stage's memory, in the result and in ``memory_profile.json``.
         display: shows the run; None shows nothing.
+        stages: consecutive stages to make, or None for all. Those before must be there; when none is left to
+            be made after them, the run is finished as a whole.
+        attempt: what a scheduler knows of this attempt.
 
     Raises:
         ConfigError, DataError, ArchiveError, PluginError, ResourceError, StageError: with what to do.
     """
+    names = _consecutive(stages)
+    attempt = attempt or Attempt()
     settings = config if isinstance(config, Config) else load_config(values=config)
     inputs = open_inputs(Path(scan), Path(output) if output is not None else None, settings)
     earlier = earlier_manifest(inputs.layout)
     if not dry_run:
-        fetch_checkpoints(inputs.config)
+        fetch_checkpoints(inputs.config, names)
     plan = plan_stages(inputs, earlier)
+    _require_before(plan, names, inputs)
     display = display or SilentDisplay()
     introduce(inputs, plan, display)
     if keep:
         refuse_changes(plan, inputs.layout)
     if dry_run:
-        planned = [StageResult(name=p.name, status="reused" if p.reuse else "planned") for p in plan]
+        planned = [
+            StageResult(name=p.name, status="reused" if p.reuse else "planned")
+            for p in plan
+            if p.name in names
+        ]
         return _result_of(inputs, tuple(planned))
     with open_session(inputs, plan, earlier, display) as run:
         run.profile_memory = profile_memory
         write_config(inputs)
         check_fit(run)
-        run.stage("candidates")
-        run.stage("filter")
-        run.stage("track")
-        run.stage("lift")
-        run.stage("evaluate")
-        run.stage("report")
+        if attempt.settings:
+            _adjust(run, attempt.settings)
+        _take_over(run, plan[: STAGE_NAMES.index(names[0])], attempt.since)
+        for name in names:
+            run.stage(name)
+        after = plan[STAGE_NAMES.index(names[-1]) + 1 :]
+        if any(not planned.reuse for planned in after):
+            run.events.append("stages_finished", stages=names)
+            return _result(run)
+        for planned in after:
+            run.stage(planned.name)
         return _finish(run)
 
 
@@ -152,6 +192,60 @@ def run_stage(
         if after:
             _LOG.info("%s now rest on an older %s; `my3dis run` makes them again", ", ".join(after), name)
         return _result(run)
+
+
+def _consecutive(stages: Sequence[str] | None) -> tuple[str, ...]:
+    if stages is None:
+        return STAGE_NAMES
+    names = tuple(stages)
+    starts = [n for n in range(len(STAGE_NAMES)) if names and STAGE_NAMES[n : n + len(names)] == names]
+    if not starts:
+        known, found = ", ".join(STAGE_NAMES), ", ".join(names) or "none"
+        raise ConfigError(f"stages: expected consecutive ones of {known}; found {found}")
+    return names
+
+
+def _require_before(plan: Sequence[PlannedStage], names: Sequence[str], inputs: RunInputs) -> None:
+    """Refuse stages whose predecessors are not there with these settings."""
+    for planned in plan[: STAGE_NAMES.index(names[0])]:
+        if not planned.reuse:
+            raise StageError(
+                f"{inputs.layout.root}: expected {planned.name} to be finished before {names[0]}, found: "
+                f"{planned.why}; make {planned.name} first, or run all stages"
+            )
+
+
+def _adjust(run: RunSession, settings: Sequence[tuple[str, object]]) -> None:
+    """Let settings hold for this attempt; what stages are made from is recorded already, without them."""
+    values = run.inputs.config.model_dump(mode="json")
+    for key, value in settings:
+        *sections, field = key.split(".")
+        section = values
+        for name in sections:
+            section = section[name]
+        section[field] = value
+    run.inputs = replace(run.inputs, config=load_config(values=values, environment=False))
+    run.events.append("settings_adjusted", settings=dict(settings))
+    _LOG.info("for this attempt only: %s", ", ".join(f"{key}={value}" for key, value in settings))
+
+
+def _take_over(run: RunSession, before: Sequence[PlannedStage], since: str | None) -> None:
+    """Count earlier stages as made by this run where they were made since it began, else as taken over."""
+    seconds = {timing.name: timing.seconds for timing in run.stage_timings()}
+    for planned in before:
+        record = run.manifest.stage(planned.name)
+        if record is None or since is None or record.finished is None or record.finished < since:
+            run.stage(planned.name)
+            continue
+        run.repeat_warnings(record)
+        run.results.append(
+            StageResult(
+                name=record.name,
+                status=str(record.status),
+                seconds=seconds.get(record.name, 0.0),
+                message=record.message,
+            )
+        )
 
 
 def _finish(run: RunSession) -> RunResult:

@@ -59,6 +59,11 @@ class RunLayout:
         return self.root / "events.jsonl"
 
     @property
+    def log(self) -> Path:
+        """What the processes of a sweep said while they made this run."""
+        return self.root / "job.log"
+
+    @property
     def candidates(self) -> Path:
         """Archive of proposed masks."""
         return self.root / "candidates.my3dis"
