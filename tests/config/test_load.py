@@ -19,7 +19,6 @@ SPECIAL: dict[str, list[object]] = {
     "experiment.scenes": [["a"], ["b", "c*"], ["d"], ["e"]],
     "experiment.levels": [[1], [1, 2], [3, 5, 7], [0]],
     "experiment.check": ["warn", "off", "warn", "off"],
-    "experiment.parallel_scenes": [1, 1, 1, 1],
     "experiment.executor": ["local"] * 4,
     "stages.ssam.refine": ["mask", "points", "mask", "points"],
     "stages.tracker.prompt_mode": ["all_mask"] * 4,

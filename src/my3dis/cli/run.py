@@ -114,6 +114,8 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     file = _settings_file(arguments)
     config = load_config(file, options=arguments.options)
     if arguments.scan is None:
+        if arguments.dry_run:
+            return _print_plan(arguments, config)
         return _run_list(arguments, console, config)
     result = run_scan(
         arguments.scan,
@@ -137,6 +139,14 @@ def _settings_file(arguments: argparse.Namespace) -> Path | None:
     if file is not None and file.is_dir():
         raise ConfigError(f"expected a settings file, found the folder {file}; did you mean --scan {file}?")
     return file
+
+
+def _print_plan(arguments: argparse.Namespace, config: Config) -> int:
+    from my3dis.scheduling.plan import format_plan, survey_sweep
+
+    survey = survey_sweep(config, keep=arguments.keep)
+    print(format_plan(survey.plan, survey.notes))
+    return 0
 
 
 def _run_list(arguments: argparse.Namespace, console: Console, config: Config) -> int:

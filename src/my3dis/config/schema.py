@@ -101,10 +101,19 @@ class Experiment(_Section):
         Path("outputs"), description="folder for all runs; {name} becomes the run's name"
     )
     tag: str | None = Field(None, description="free text kept in the run's summary and history")
-    parallel_scenes: Literal[1] = Field(
-        1, description="scenes at a time; this version runs one after the other"
+    parallel_scenes: int | None = Field(
+        None, ge=1, description="scenes at a time; null = as many as processors, memory and GPUs allow"
     )
     executor: Literal["local"] = Field("local", description="what runs the jobs")
+    retries: int = Field(
+        2, ge=0, description="more attempts for a job that died for want of memory or by the machine's fault"
+    )
+    memory_mb: int | None = Field(
+        None, ge=1, description="host memory to reserve for a job, MiB; null = estimated"
+    )
+    gpu_memory_mb: int | None = Field(
+        None, ge=1, description="share of a GPU to lease for a job, MiB; null = as measured, else a whole one"
+    )
     check: Literal["stop", "warn", "off"] = Field(
         "stop", description="what to do when depth, poses and intrinsics do not fit each other"
     )
