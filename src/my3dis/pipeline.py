@@ -76,10 +76,12 @@ class Attempt:
             that was lent to it. They are no part of what a stage is recorded to be made from.
         since: UTC time in ISO 8601 at which the scheduler began; stages that were finished since then count
             as made by this run and not as taken over.
+        complete: make also the stages before those asked for, where they are not there with these settings.
     """
 
     settings: tuple[tuple[str, object], ...] = ()
     since: str | None = None
+    complete: bool = False
 
 
 def run_scan(  # noqa: PLR0913 - one argument per option of `my3dis run`
@@ -105,22 +107,22 @@ def run_scan(  # noqa: PLR0913 - one argument per option of `my3dis run`
         dry_run: say what would be done and do nothing.
         profile_memory: keep the curve of every stage's memory, in the result and in ``memory_profile.json``.
         display: shows the run; None shows nothing.
-        stages: consecutive stages to make, or None for all. Those before must be there; when none is left to
-            be made after them, the run is finished as a whole.
+        stages: to make, in order, or None for all; what lies between them is taken over or made too. Those
+            before must be there; when none is left to be made after them, the run is finished as a whole.
         attempt: what a scheduler knows of this attempt.
 
     Raises:
         ConfigError, DataError, ArchiveError, PluginError, ResourceError, StageError: with what to do.
     """
-    names = _consecutive(stages)
     attempt = attempt or Attempt()
+    names = _span(stages)
     settings = config if isinstance(config, Config) else load_config(values=config)
     inputs = open_inputs(Path(scan), Path(output) if output is not None else None, settings)
     earlier = earlier_manifest(inputs.layout)
     if not dry_run:
-        fetch_checkpoints(inputs.config, names)
+        fetch_checkpoints(inputs.config, STAGE_NAMES if attempt.complete else names)
     plan = plan_stages(inputs, earlier)
-    _require_before(plan, names, inputs)
+    names = _with_those_before(plan, names, inputs, complete=attempt.complete)
     display = display or SilentDisplay()
     introduce(inputs, plan, display)
     if keep:
@@ -194,25 +196,31 @@ def run_stage(
         return _result(run)
 
 
-def _consecutive(stages: Sequence[str] | None) -> tuple[str, ...]:
+def _span(stages: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the stages from the first to the last of those asked for."""
     if stages is None:
         return STAGE_NAMES
-    names = tuple(stages)
-    starts = [n for n in range(len(STAGE_NAMES)) if names and STAGE_NAMES[n : n + len(names)] == names]
-    if not starts:
-        known, found = ", ".join(STAGE_NAMES), ", ".join(names) or "none"
-        raise ConfigError(f"stages: expected consecutive ones of {known}; found {found}")
-    return names
+    places = [STAGE_NAMES.index(name) for name in stages if name in STAGE_NAMES]
+    if not places or len(places) != len(stages) or places != sorted(set(places)):
+        known, found = ", ".join(STAGE_NAMES), ", ".join(stages) or "none"
+        raise ConfigError(f"stages: expected some of {known}, in this order; found {found}")
+    return STAGE_NAMES[places[0] : places[-1] + 1]
 
 
-def _require_before(plan: Sequence[PlannedStage], names: Sequence[str], inputs: RunInputs) -> None:
-    """Refuse stages whose predecessors are not there with these settings."""
+def _with_those_before(
+    plan: Sequence[PlannedStage], names: tuple[str, ...], inputs: RunInputs, *, complete: bool
+) -> tuple[str, ...]:
+    """Return the stages to make; refuse, unless they are to be made too, when earlier ones are not there."""
     for planned in plan[: STAGE_NAMES.index(names[0])]:
-        if not planned.reuse:
-            raise StageError(
-                f"{inputs.layout.root}: expected {planned.name} to be finished before {names[0]}, found: "
-                f"{planned.why}; make {planned.name} first, or run all stages"
-            )
+        if planned.reuse:
+            continue
+        if complete:
+            return STAGE_NAMES[STAGE_NAMES.index(planned.name) : STAGE_NAMES.index(names[-1]) + 1]
+        raise StageError(
+            f"{inputs.layout.root}: expected {planned.name} to be finished before {names[0]}, found: "
+            f"{planned.why}; make {planned.name} first, or run all stages"
+        )
+    return names
 
 
 def _adjust(run: RunSession, settings: Sequence[tuple[str, object]]) -> None:

@@ -54,6 +54,8 @@ class JobSpec:
         profile_memory: keep the curve of every stage's memory.
         settings: (dotted key, value) for this attempt only.
         since: UTC time at which the sweep began.
+        complete: make also the stages before, where they are not there with these settings; for the first
+            job of a scene, since a plan does not look into the scan.
         threads: of the processor.
         events_fd: descriptor for events, one JSON object a line; None = none.
         driver: id of the process that started this one and without which it must not go on; None = none.
@@ -67,6 +69,7 @@ class JobSpec:
     profile_memory: bool = False
     settings: tuple[tuple[str, object], ...] = ()
     since: str | None = None
+    complete: bool = False
     threads: int = 1
     events_fd: int | None = None
     driver: int | None = None
@@ -139,7 +142,7 @@ def _run(spec: JobSpec, events: _Events) -> RunResult:
         profile_memory=spec.profile_memory,
         display=_EventDisplay(events),
         stages=spec.stages,
-        attempt=Attempt(settings=spec.settings, since=spec.since),
+        attempt=Attempt(settings=spec.settings, since=spec.since, complete=spec.complete),
     )
 
 
