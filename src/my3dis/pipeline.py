@@ -128,12 +128,9 @@ def run_scan(  # noqa: PLR0913 - one argument per option of `my3dis run`
     if keep:
         refuse_changes(plan, inputs.layout)
     if dry_run:
-        planned = [
-            StageResult(name=p.name, status="reused" if p.reuse else "planned")
-            for p in plan
-            if p.name in names
-        ]
-        return _result_of(inputs, tuple(planned))
+        asked = [p for p in plan if p.name in names]
+        results = [StageResult(name=p.name, status="reused" if p.reuse else "planned") for p in asked]
+        return _result_of(inputs, tuple(results))
     with open_session(inputs, plan, earlier, display) as run:
         run.profile_memory = profile_memory
         write_config(inputs)
