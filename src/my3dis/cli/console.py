@@ -12,10 +12,14 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.logging import RichHandler
 
+from my3dis.monitoring.board import Board, BoardJob
+from my3dis.monitoring.dashboard import Dashboard, dashboard_for
 from my3dis.monitoring.display import ConsoleDisplay, Display, SilentDisplay
 from my3dis.pipeline import RunResult
+from my3dis.runs.plan import STAGE_NAMES
+from my3dis.scheduling.jobs import SweepPlan
 
-__all__ = ["display_for", "logging_to_stderr", "print_memory", "print_result"]
+__all__ = ["dashboard_of", "display_for", "logging_to_stderr", "print_memory", "print_result"]
 
 
 class _LineFormatter(logging.Formatter):
@@ -61,6 +65,12 @@ def logging_to_stderr(arguments: argparse.Namespace) -> Iterator[Console]:
 def display_for(arguments: argparse.Namespace, console: Console) -> Display:
     """Return how a run shows itself: not at all with --quiet."""
     return SilentDisplay() if arguments.quiet else ConsoleDisplay(console)
+
+
+def dashboard_of(plan: SweepPlan, arguments: argparse.Namespace, console: Console) -> Dashboard:
+    """Return how a sweep shows itself: warnings and failures only with --quiet."""
+    jobs = [BoardJob(job.id, job.scene, job.stages, job.seconds) for job in plan.jobs]
+    return dashboard_for(console, Board(plan.scenes, STAGE_NAMES, jobs), quiet=arguments.quiet)
 
 
 def print_memory(result: RunResult) -> None:

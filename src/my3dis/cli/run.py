@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from my3dis.config import Config
-    from my3dis.pipeline import RunResult
-    from my3dis.scheduling.scenes import SceneOutcome
+    from my3dis.scheduling.sweep import SweepResult
 
 __all__ = ["add_commands"]
 
@@ -145,52 +144,42 @@ def _print_plan(arguments: argparse.Namespace, config: Config) -> int:
     from my3dis.scheduling.plan import format_plan, survey_sweep
 
     survey = survey_sweep(config, keep=arguments.keep)
-    print(format_plan(survey.plan, survey.notes))
+    print(format_plan(survey.plan, survey.notes, survey.capacity))
     return 0
 
 
 def _run_list(arguments: argparse.Namespace, console: Console, config: Config) -> int:
-    from my3dis.cli.console import display_for
-    from my3dis.pipeline import run_scan
-    from my3dis.scheduling.scenes import run_scenes, select_scenes
+    from my3dis.cli.console import dashboard_of
+    from my3dis.scheduling.executors.local import create
+    from my3dis.scheduling.executors.options import ExecutorOptions
+    from my3dis.scheduling.plan import plan_sweep
+    from my3dis.scheduling.sweep import run_sweep
 
-    display = display_for(arguments, console)
-
-    def run_one(scan: Path) -> RunResult:
-        return run_scan(
-            scan,
-            None,
-            config,
-            keep=arguments.keep,
-            dry_run=arguments.dry_run,
-            profile_memory=arguments.profile_memory,
-            display=display,
+    plan = plan_sweep(config, keep=arguments.keep)
+    executor = create(ExecutorOptions(profile_memory=arguments.profile_memory))
+    dashboard = dashboard_of(plan, arguments, console)
+    with dashboard:
+        result = run_sweep(
+            plan, executor, lambda event: dashboard.tell(event.kind, event.text, event.job_id, event.facts)
         )
-
-    outcomes = list(run_scenes(select_scenes(config), run_one))
-    _print_table(outcomes)
-    failed = sum(outcome.error is not None for outcome in outcomes)
-    if failed:
+    _print_table(result)
+    if result.was_interrupted:
+        raise KeyboardInterrupt
+    if result.failed:
         raise StageError(
-            f"{failed} of {len(outcomes)} scenes failed (see above); run the same command to try them again"
+            f"{result.failed} of {len(result.scenes)} scenes failed (see above); run the same command to try "
+            "them again"
         )
     return 0
 
 
-def _print_table(outcomes: list[SceneOutcome]) -> None:
-    width = max(len(outcome.scene) for outcome in outcomes)
-    for outcome in outcomes:
-        if outcome.result is None:
-            print(f"{outcome.scene:<{width}}  failed    {outcome.error}")
-        else:
-            how = _how(outcome.result)
-            print(f"{outcome.scene:<{width}}  {how:<9} {outcome.result.report or outcome.result.run_dir}")
-
-
-def _how(result: RunResult) -> str:
-    if result.did_nothing:
-        return "unchanged"
-    return "planned" if any(stage.status == "planned" for stage in result.stages) else "done"
+def _print_table(result: SweepResult) -> None:
+    width = max(len(scene.scene) for scene in result.scenes)
+    for scene in result.scenes:
+        said = scene.message if scene.status == "failed" else scene.report or scene.run_dir
+        print(f"{scene.scene:<{width}}  {scene.status:<9} {said}")
+        for sentence in scene.evidence:
+            print(f"{'':<{width}}            {sentence}")
 
 
 def _stage(arguments: argparse.Namespace, console: Console) -> int:

@@ -1,38 +1,19 @@
-"""Run a list of scenes one after the other; one that fails does not stop the rest."""
+"""Which scans a sweep is about."""
 
 from __future__ import annotations
 
 import difflib
 import fnmatch
-import logging
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 from my3dis.config import Config
-from my3dis.errors import ConfigError, DataError, My3DISError
-from my3dis.pipeline import RunResult, run_scan
+from my3dis.errors import ConfigError, DataError
 
-__all__ = ["SceneOutcome", "run_scenes", "select_scenes"]
+__all__ = ["select_scenes"]
 
-_LOG = logging.getLogger(__name__)
 _VIDEOS = frozenset({".mp4", ".mov", ".avi", ".mkv", ".m4v", ".webm"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SceneOutcome:
-    """What became of one scene.
-
-    Attributes:
-        scene: its name.
-        result: of its run, or None when it failed.
-        error: one sentence, or None when all went well.
-    """
-
-    scene: str
-    result: RunResult | None = None
-    error: str | None = None
 
 
 def select_scenes(config: Config) -> tuple[Path, ...]:
@@ -62,29 +43,6 @@ def select_scenes(config: Config) -> tuple[Path, ...]:
             f"the scenes below {root}"
         )
     return tuple(chosen)
-
-
-def run_scenes(
-    scenes: tuple[Path, ...], run: Callable[[Path], RunResult] | None = None
-) -> Iterator[SceneOutcome]:
-    """Run scans one after the other and yield what became of each, as soon as it is known.
-
-    Args:
-        scenes: the scans.
-        run: runs one of them; `my3dis.run_scan` with defaults when None.
-    """
-    run = run or run_scan
-    for scan in scenes:
-        try:
-            result = run(scan)
-        except My3DISError as error:
-            _LOG.error("%s failed: %s", scan.name, error)
-            yield SceneOutcome(scene=scan.name, error=str(error))
-        except Exception as error:  # noqa: BLE001 (the job boundary: one scene's bug must not end the others)
-            _LOG.exception("%s failed by a bug of ours", scan.name)
-            yield SceneOutcome(scene=scan.name, error=f"a bug of ours: {error!r}")
-        else:
-            yield SceneOutcome(scene=scan.name, result=result)
 
 
 def _matching(names: list[str], known: list[Path], root: Path) -> Iterator[Path]:
