@@ -33,24 +33,24 @@ BACKEND_SETTING = {"candidates": "stages.ssam.proposer", "track": "stages.tracke
 
 _REFERENCE_PIXELS = 640 * 480
 _REFERENCE_LEVELS = 3
-# Seconds per frame of 640x480 at three levels, watershed and warp or flow, on one core, and what a stage
-# takes however few frames there are. Source: `benchmarks/pipeline.py` (0.35 s per frame over all stages),
-# split as in the `stage_timings.json` of 30 posed RGB-D frames of 7-Scenes.
+# Seconds per frame of 640x480 at three levels with watershed and warp, and what a stage takes however few
+# frames there are. Source: `benchmarks/pipeline.py`, 43 to 46 s for 84 frames of two rooms (README, "What it
+# costs"), split as in the `stage_timings.json` of 30 posed RGB-D frames of 7-Scenes.
 _SECONDS_PER_FRAME = {
-    "candidates": 0.09,
-    "filter": 0.008,
-    "track": 0.16,
-    "lift": 0.04,
-    "evaluate": 0.005,
-    "report": 0.045,
+    "candidates": 0.13,
+    "filter": 0.01,
+    "track": 0.23,
+    "lift": 0.055,
+    "evaluate": 0.015,
+    "report": 0.06,
 }
-_FIXED_SECONDS = {"report": 1.0}
+_FIXED_SECONDS = {"report": 2.0}
 _SECONDS_SKIPPED = 0.01
 # No figure of ours stands behind these two: they hold until a first run has been recorded.
 _MODEL_SECONDS_PER_FRAME = {True: 1.0, False: 20.0}
 _MODEL_MEMORY_MB = 4000.0
-# Peak of a whole run at 640x480: 330 MB (`benchmarks/pipeline.py`). Of it, 200 MB are the interpreter and its
-# libraries; the rest are images, of which a stage holds about 20 float channels.
+# Peak of a whole run at 640x480: 310 to 330 MB (the same benchmark). Of it, 200 MB are the interpreter and
+# its libraries (`rss_before_mb` of a first stage's successors); the rest goes with the size of the images.
 _BASE_MEMORY_MB = 200.0
 _IMAGE_MEMORY_MB = 130.0
 _MEMORY_MARGIN = 1.2

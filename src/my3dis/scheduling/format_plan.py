@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from my3dis.scheduling.capacity import Capacity, machine_capacity
@@ -12,6 +13,7 @@ __all__ = ["format_plan", "format_seconds", "wall_seconds"]
 _MOST_ROWS = 40
 _FIRST, _LAST = 24, 8
 _WIDEST_WHY = 48
+_MOST_REASONS = 5
 _WIDEST_SCENE = 28
 _CHANGES_LATER = (
     "expected, not certain: a change of a scan's files, of ground truth or of weights is noticed by the "
@@ -103,6 +105,11 @@ def _totals(plan: SweepPlan, capacity: Capacity) -> Iterator[str]:
     )
     if not plan.jobs:
         return
+    first = {job.scene: job.why for job in reversed(plan.jobs)}
+    reasons = Counter(first.values()).most_common()
+    shown = [f"{_cut(why, _WIDEST_WHY)} ({count:,})" for why, count in reasons[:_MOST_REASONS]]
+    others = sum(count for _, count in reasons[_MOST_REASONS:])
+    yield f"why: {', '.join([*shown, *([f'others ({others:,})'] if others else [])])}"
     needs = [job.need for job in plan.jobs]
     memory = sorted(need.memory_mb for need in needs)
     span = f"{memory[0]:,}" if memory[0] == memory[-1] else f"{memory[0]:,} to {memory[-1]:,}"

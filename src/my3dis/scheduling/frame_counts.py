@@ -17,6 +17,7 @@ DEFAULT_FRAMES = 300
 _IMAGES = (".jpg", ".jpeg", ".png")
 _COLOR_WORDS = ("color", "colour", "rgb", "image", "img", "frame")
 _NO_COLOR_WORDS = ("depth", "label", "instance", "mask", "pose", "semantic", "normal")
+_COLOR, _UNKNOWN, _NO_COLOR = range(3)
 _WITHOUT_DIGITS = str.maketrans("", "", "0123456789")
 _MOST_FOLDERS = 16
 _HEAD_BYTES = 1 << 16
@@ -75,10 +76,12 @@ def _search(scan: Path, depth: int = 2) -> tuple[int, Path | None]:
     if best[0] or not depth:
         return best
     for name in sorted(folders, key=lambda name: (_rank(name), name))[:_MOST_FOLDERS]:
+        if best[0] and _rank(name) == _NO_COLOR:
+            break
         found = _search(scan / name, depth - 1)
         if found[0] > best[0]:
             best = found
-        if best[0] and _rank(name) == 0:
+        if best[0] and _rank(name) == _COLOR:
             break
     return best
 
@@ -96,8 +99,8 @@ def _largest_kind(folder: Path, names: Sequence[str]) -> tuple[int, Path | None]
 def _rank(name: str) -> int:
     name = name.lower()
     if any(word in name for word in _NO_COLOR_WORDS):
-        return 2
-    return 0 if any(word in name for word in _COLOR_WORDS) else 1
+        return _NO_COLOR
+    return _COLOR if any(word in name for word in _COLOR_WORDS) else _UNKNOWN
 
 
 def _size_in_header(path: Path) -> int | None:

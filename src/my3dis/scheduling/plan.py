@@ -15,9 +15,9 @@ from pathlib import Path
 from my3dis.config import Config
 from my3dis.config.fields import value_of
 from my3dis.errors import ConfigError
-from my3dis.monitoring.machine import processors
+from my3dis.monitoring.gpus import Gpus, find_gpus
 from my3dis.runs.plan import STAGE_NAMES, with_absolute_paths
-from my3dis.scheduling.capacity import machine_capacity
+from my3dis.scheduling.capacity import Capacity, machine_capacity
 from my3dis.scheduling.estimates import (
     BACKEND_SETTING,
     Cost,
@@ -54,10 +54,12 @@ class Survey:
 
     Attributes:
         plan: what will be done.
+        capacity: of this machine.
         notes: sentences on what the plan and its estimates rest on, and what will stop.
     """
 
     plan: SweepPlan
+    capacity: Capacity
     notes: tuple[str, ...] = ()
 
 
@@ -163,7 +165,15 @@ def survey_sweep(
     if keep:
         _refuse_changes(states, root)
     frames, frames_note = _frames(config, states)
-    estimator = _estimator(config, states, history if history is not None else read_history(root), gpus)
+    capacity = _capacity(config)
+    estimator = _Estimator(
+        config=config,
+        history=history if history is not None else read_history(root),
+        gpus=len(capacity.gpus) if gpus is None else gpus,
+        threads=capacity.threads,
+        # The scans of a sweep are taken to be of one kind: one header is read, not thousands.
+        pixels=image_pixels(scans[0]) or _REFERENCE_PIXELS,
+    )
     measured: set[bool] = set()
     jobs: list[Job] = []
     for state, count in zip(states, frames, strict=True):
@@ -179,7 +189,7 @@ def survey_sweep(
         keep=keep,
     )
     notes = (*_stops(states), frames_note, _basis(measured, estimator)) if jobs else ()
-    return Survey(plan=plan, notes=tuple(note for note in notes if note))
+    return Survey(plan=plan, capacity=capacity, notes=notes)
 
 
 def _scene(scan: Path) -> str:
@@ -220,22 +230,23 @@ def _frames(config: Config, states: Sequence[SceneState]) -> tuple[list[int], st
     selected = [max(1, len(range(total)[chosen.start : chosen.end : chosen.step])) for total in totals]
     guessed = len(unknown) - len(counted)
     parts = [
-        f"{len(states) - len(unknown)} from earlier runs" if len(states) > len(unknown) else "",
-        f"{len(counted)} by counting image files" if counted else "",
-        f"{guessed} taken as {stand_in}" if guessed else "",
+        f"{len(states) - len(unknown):,} scenes known from earlier runs"
+        if len(states) > len(unknown)
+        else "",
+        f"{len(counted):,} by counting image files" if counted else "",
+        f"{guessed:,} taken to have {stand_in}" if guessed else "",
     ]
-    return selected, f"frames per scene: {', '.join(part for part in parts if part)}"
+    return selected, f"frames: {', '.join(part for part in parts if part)}"
 
 
-def _estimator(
-    config: Config, states: Sequence[SceneState], history: History, gpus: int | None
-) -> _Estimator:
-    backends = (config.stages.ssam.proposer, config.stages.tracker.propagator)
-    if gpus is None:
-        gpus = len(machine_capacity().gpus) if any(map(needs_model, backends)) else 0
-    # The scans of a sweep are taken to be of one kind: one header is read, not thousands.
-    pixels = image_pixels(states[0].scan) or _REFERENCE_PIXELS
-    return _Estimator(config=config, history=history, gpus=gpus, threads=processors().usable, pixels=pixels)
+def _capacity(config: Config) -> Capacity:
+    """Return what this machine offers; its GPUs only where a model may use them, since asking takes time."""
+    stages = config.stages
+    if not any(map(needs_model, (stages.ssam.proposer, stages.tracker.propagator))):
+        return machine_capacity(found=Gpus(source="not asked"))
+    found = find_gpus(use_torch=False)
+    chosen = (str(stages.gpu),) if stages.gpu is not None and found.devices else None
+    return machine_capacity(gpus=chosen, found=found)
 
 
 def _jobs(state: SceneState, frames: int, estimator: _Estimator, measured: set[bool]) -> Iterator[Job]:
