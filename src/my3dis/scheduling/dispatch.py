@@ -7,15 +7,14 @@ its scene comes first. A job that does not fit lets others pass it, but not for 
 
 from __future__ import annotations
 
-import bisect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from my3dis.errors import ResourceError
 from my3dis.scheduling.capacity import Capacity
 from my3dis.scheduling.jobs import Job, Need, SweepPlan
 from my3dis.scheduling.placing import Hosts, Start
-from my3dis.scheduling.waiting import Floors, Waiting, followers_of, ways_to_the_end
+from my3dis.scheduling.waiting import GPUS, Floors, Queue, Waiting, followers_of, ways_to_the_end
 
 __all__ = ["OVERTAKES", "Dispatcher", "Refusal", "Start"]
 
@@ -64,7 +63,7 @@ class Dispatcher:
         self._followers = followers_of(plan.jobs)
         ways = ways_to_the_end(plan.jobs, self._followers)
         self._waiting: dict[str, Waiting] = {}
-        self._ready: list[Waiting] = []
+        self._ready = Queue()
         self._starved: dict[str, Waiting] = {}
         self._running: dict[str, tuple[Start, Waiting]] = {}
         self._begun = {reused.scene for reused in plan.reused}
@@ -94,7 +93,7 @@ class Dispatcher:
 
     def ready(self) -> tuple[Job, ...]:
         """Return the jobs that wait for no other, in the order in which they are tried."""
-        return tuple(entry.job for entry in self._order())
+        return tuple(entry.job for entry in self._order(Floors(sum(self._hosts.up)), {}))
 
     def start(
         self,
@@ -114,22 +113,13 @@ class Dispatcher:
         started: list[Start] = []
         passed: dict[frozenset[str], list[Waiting]] = {}
         floors = Floors(sum(self._hosts.up))
-        for entry in self._order():
+        for entry in self._order(floors, passed):
             if self._max_jobs is not None and len(self._running) >= self._max_jobs:
                 break
             # What is kept for a job is free to nobody else, so others' failures say nothing about it.
             starved = entry.job.id in self._starved
-            found = (None if starved else floors.short(entry)) or self._hosts.place(
-                entry.job, entry.need, entry.hosts, alone=entry.alone
-            )
-            if not isinstance(found, Start):
-                floors.learn(entry, found)
-            elif may_start is not None and not may_start(entry.job):
-                found = _NOT_PLACED
-            elif place is not None:
-                gpu_ids = place(found)
-                found = _NOT_PLACED if gpu_ids is None else replace(found, gpu_ids=gpu_ids)
-                floors.learn_refusal(entry, gpu_ids)
+            short = None if starved else floors.short(entry)
+            found = short or self._propose(entry, floors, may_start, place)
             if isinstance(found, Start):
                 self._begin(entry, found, now)
                 self._count_overtakes(found, passed)
@@ -194,11 +184,32 @@ class Dispatcher:
             self._settle(entry)
         return tuple(start.job for start in lost)
 
-    def _order(self) -> list[Waiting]:
-        """Return what is ready in the order in which it is tried: who waited too long first."""
-        if not self._starved:
-            return list(self._ready)
-        return [*self._starved.values(), *(e for e in self._ready if e.job.id not in self._starved)]
+    def _order(self, floors: Floors, passed: dict[frozenset[str], list[Waiting]]) -> Iterator[Waiting]:
+        """Yield what is ready in the order in which it is tried: who waited too long first."""
+        yield from (first := tuple(self._starved.values()))
+        for entry in self._ready.walk(floors, passed):
+            if entry not in first:
+                yield entry
+
+    def _propose(
+        self,
+        entry: Waiting,
+        floors: Floors,
+        may_start: Callable[[Job], bool] | None,
+        place: Callable[[Start], tuple[str, ...] | None] | None,
+    ) -> Start | frozenset[str]:
+        """Return where a job starts now, or what is short for it."""
+        found = self._hosts.place(entry.job, entry.need, entry.hosts, alone=entry.alone)
+        if not isinstance(found, Start):
+            floors.learn(entry, found)
+            return found
+        if may_start is not None and not may_start(entry.job):
+            return _NOT_PLACED
+        if place is None:
+            return found
+        gpu_ids = place(found)
+        floors.learn_refusal(entry, gpu_ids)
+        return _NOT_PLACED if gpu_ids is None else replace(found, gpu_ids=gpu_ids)
 
     def _settle(self, entry: Waiting) -> None:
         """Find the machines where a job can run, or refuse it and what waits for it."""
@@ -218,7 +229,7 @@ class Dispatcher:
 
     def _make_ready(self, entry: Waiting) -> None:
         entry.rank = entry.job.scene not in self._begun, -entry.way_s, entry.order
-        bisect.insort(self._ready, entry, key=_rank)
+        self._ready.add(entry)
 
     def _begin(self, entry: Waiting, start: Start, now: float) -> None:
         self._withdraw(entry)
@@ -227,7 +238,7 @@ class Dispatcher:
         entry.overtaken = 0
         if entry.job.scene not in self._begun:
             self._begun.add(entry.job.scene)
-            for other in [e for e in self._ready if e.job.scene == entry.job.scene]:
+            for other in self._ready.of_scene(entry.job.scene):
                 self._ready.remove(other)
                 self._make_ready(other)
 
@@ -236,9 +247,7 @@ class Dispatcher:
         del self._waiting[entry.job.id]
         self._starved.pop(entry.job.id, None)
         self._hosts.forget(entry.job.id)
-        n = bisect.bisect_left(self._ready, entry.rank, key=_rank)
-        if n < len(self._ready) and self._ready[n] is entry:
-            del self._ready[n]
+        self._ready.remove(entry)
 
     def _block(self, job_id: str) -> tuple[Job, ...]:
         """Take out of the queue whatever waits for a job, and return it in the plan's order."""
@@ -256,7 +265,7 @@ class Dispatcher:
     def _count_overtakes(self, start: Start, passed: dict[frozenset[str], list[Waiting]]) -> None:
         """Count a start against those before it that lack what it took."""
         for short, entries in passed.items():
-            if not start.need.gpus and short == {"gpus"}:
+            if not start.need.gpus and short == GPUS:
                 continue
             for entry in entries:
                 entry.overtaken += 1
@@ -267,7 +276,3 @@ class Dispatcher:
     def _keep_free(self, entry: Waiting) -> None:
         if not self._hosts.keeps(entry.job.id):
             self._hosts.keep(entry.job.id, entry.need, entry.hosts, alone=entry.alone)
-
-
-def _rank(entry: Waiting) -> tuple[bool, float, int]:
-    return entry.rank

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import bisect
+import heapq
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from my3dis.errors import StageError
 from my3dis.scheduling.jobs import Job, Need
 
-__all__ = ["Floors", "Waiting", "followers_of", "ways_to_the_end"]
+__all__ = ["GPUS", "Floors", "Queue", "Waiting", "followers_of", "ways_to_the_end"]
 
-_GPUS, _HOST = frozenset(("gpus",)), frozenset(("threads", "memory"))
+GPUS, _HOST = frozenset(("gpus",)), frozenset(("threads", "memory"))
 _NEVER = 1 << 62
 
 
@@ -43,6 +45,50 @@ class Waiting:
     rank: tuple[bool, float, int] = (True, 0.0, 0)
 
 
+class Queue:
+    """Jobs that may start, in the order in which they are tried, apart by the GPUs that they need."""
+
+    def __init__(self) -> None:
+        self._alike: dict[tuple[int, int], list[Waiting]] = {}
+        self._of_scene: dict[str, list[Waiting]] = {}
+
+    def add(self, entry: Waiting) -> None:
+        """Put a job where its rank belongs."""
+        alike = self._alike.setdefault((entry.need.gpus, entry.need.gpu_memory_mb), [])
+        bisect.insort(alike, entry, key=_rank)
+        self._of_scene.setdefault(entry.job.scene, []).append(entry)
+
+    def remove(self, entry: Waiting) -> None:
+        """Take a job out; one that is not in it is left alone."""
+        alike = self._alike.get((entry.need.gpus, entry.need.gpu_memory_mb), [])
+        n = bisect.bisect_left(alike, entry.rank, key=_rank)
+        if n < len(alike) and alike[n] is entry:
+            del alike[n]
+            self._of_scene[entry.job.scene].remove(entry)
+
+    def of_scene(self, scene: str) -> tuple[Waiting, ...]:
+        """Return the jobs of a scene."""
+        return tuple(self._of_scene.get(scene, ()))
+
+    def walk(self, floors: Floors, passed: dict[frozenset[str], list[Waiting]]) -> Iterator[Waiting]:
+        """Yield the jobs in order; all for which no GPU is left go to ``passed`` at once, unseen."""
+        lists = [list(alike) for alike in self._alike.values() if alike]
+        heads = [(alike[0].rank, n, 0) for n, alike in enumerate(lists)]
+        heapq.heapify(heads)
+        while heads:
+            _, n, place = heads[0]
+            entry = lists[n][place]
+            if floors.without_gpu(entry):
+                heapq.heappop(heads)
+                passed.setdefault(GPUS, []).extend(lists[n][place:])
+                continue
+            yield entry
+            if place + 1 < len(lists[n]):
+                heapq.heapreplace(heads, (lists[n][place + 1].rank, n, place + 1))
+            else:
+                heapq.heappop(heads)
+
+
 class Floors:
     """What did not fit in one pass through the queue, so that whatever needs as much is not tried."""
 
@@ -54,9 +100,14 @@ class Floors:
     def short(self, entry: Waiting) -> frozenset[str] | None:
         """Return what is known to be short for a job, or None when it has to be tried."""
         need = entry.need
-        if need.gpus >= self._gpus and (need.gpu_memory_mb or _NEVER) >= self._share_mb:
-            return _GPUS
+        if self.without_gpu(entry):
+            return GPUS
         return _HOST if need.threads >= self._threads or need.memory_mb >= self._memory_mb else None
+
+    def without_gpu(self, entry: Waiting) -> bool:
+        """Return whether GPUs are known to be short for a job."""
+        need = entry.need
+        return need.gpus >= self._gpus and (need.gpu_memory_mb or _NEVER) >= self._share_mb
 
     def learn(self, entry: Waiting, short: frozenset[str]) -> None:
         """Remember what is short on every machine for a job."""
@@ -77,7 +128,11 @@ class Floors:
     def learn_refusal(self, entry: Waiting, gpu_ids: tuple[str, ...] | None) -> None:
         """Remember that others hold what a job needs."""
         if gpu_ids is None:
-            self.learn(entry, _GPUS if entry.need.gpus else _HOST)
+            self.learn(entry, GPUS if entry.need.gpus else _HOST)
+
+
+def _rank(entry: Waiting) -> tuple[bool, float, int]:
+    return entry.rank
 
 
 def followers_of(jobs: Sequence[Job]) -> dict[str, list[str]]:
