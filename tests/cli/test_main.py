@@ -16,6 +16,8 @@ import pytest
 from my3dis import __version__
 from my3dis.cli.main import build_parser, main
 from tests.runs.fakes import FakeStages, install, make_scan
+from tests.scheduling.tiny_scans import SETTINGS as TINY
+from tests.scheduling.tiny_scans import install_plugin, make_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ("demo", "run", "stage", "evaluate", "inspect", "verify", "export", "plugins", "check")
@@ -145,18 +147,17 @@ def test_quiet_shows_warnings_only(
 
 
 def test_scene_list_goes_on_after_a_failure(
-    stages: FakeStages, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A failing scene is named with its reason, the others run, and the exit code is 6."""
+    install_plugin(tmp_path, monkeypatch)
     scans = tmp_path / "scans"
-    scans.mkdir()
     for name in ("room2", "room10", "hall1"):
-        make_scan(scans / name)
-    (scans / "room9").mkdir()  # no frames
+        make_tiny(scans / name)
+    make_tiny(scans / "room9", frames=0)
     settings = tmp_path / "sweep.yaml"
-    settings.write_text(
-        f"experiment:\n  dataset_root: {scans}\n  scenes: ['room*']\n  output_root: {tmp_path / 'out'}\n"
-    )
+    values = {"experiment.dataset_root": str(scans), "experiment.scenes": ["room*"]}
+    settings.write_text(json.dumps({**TINY, **values, "experiment.output_root": str(tmp_path / "out")}))
     assert main(["run", str(settings)]) == 6
     printed = capsys.readouterr()
     rows = [line.split()[:2] for line in printed.out.splitlines()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -117,10 +118,11 @@ class _Live:
     def __init__(self, console: Console, board: Board) -> None:
         self._console = console
         self._board = board
+        self._messages: list[str] = []
+        self._lock = threading.Lock()  # the picture is drawn by a thread of its own
         self._live = Live(
             console=console, get_renderable=self._render, refresh_per_second=_REFRESH_PER_S, transient=True
         )
-        self._messages: list[str] = []
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -135,14 +137,19 @@ class _Live:
         self, kind: str, text: str, job_id: str | None, facts: Sequence[tuple[str, float | int | str]]
     ) -> None:
         """Take an event into the picture; failures and warnings stay above it."""
-        self._board.tell(kind, text, job_id, facts)
         line = f"{job_id}: {text}" if job_id else text
+        with self._lock:
+            self._board.tell(kind, text, job_id, facts)
         if kind in ("failed", "warning"):
             _print(self._live.console, line)
         elif kind in ("requeued", "stopped", "admission", "lease", "blocked"):
             self._messages = [*self._messages, line][-_SHOWN_MESSAGES:]
 
     def _render(self) -> RenderableType:
+        with self._lock:
+            return self._picture()
+
+    def _picture(self) -> RenderableType:
         height = max(3, self._console.height - _OTHER_LINES - len(self._board.gpus))
         parts: list[RenderableType] = [Text(self._board.summary(), style="bold", no_wrap=True)]
         parts.append(_scenes(self._board, height))
