@@ -6,6 +6,7 @@ import os
 import statistics
 import struct
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,18 +64,13 @@ def image_pixels(scan: Path) -> int | None:
 
 def _search(scan: Path, depth: int = 2) -> tuple[int, Path | None]:
     try:
-        with os.scandir(scan) as entries:
-            names, folders = [], []
-            for entry in entries:
-                if entry.name.lower().endswith(_IMAGES):
-                    names.append(entry.name)
-                elif not entry.name.startswith(".") and "." not in entry.name and entry.is_dir():
-                    folders.append(entry.name)
+        names = os.listdir(scan)  # noqa: PTH208 (names alone, as paths they take three times as long)
     except OSError:  # a file, or a folder that may not be read: the job will say so
         return 0, None
     best = _largest_kind(scan, names)
     if best[0] or not depth:
         return best
+    folders = [name for name in names if "." not in name]
     for name in sorted(folders, key=lambda name: (_rank(name), name))[:_MOST_FOLDERS]:
         if best[0] and _rank(name) == _NO_COLOR:
             break
@@ -87,13 +83,14 @@ def _search(scan: Path, depth: int = 2) -> tuple[int, Path | None]:
 
 
 def _largest_kind(folder: Path, names: Sequence[str]) -> tuple[int, Path | None]:
-    kinds: dict[str, list[str]] = {}
-    for name in names:
-        kinds.setdefault(name.translate(_WITHOUT_DIGITS), []).append(name)
+    # All names at once: thousands of folders of thousands of files are counted this way.
+    counts = Counter("\0".join(names).translate(_WITHOUT_DIGITS).split("\0"))
+    kinds = {kind: count for kind, count in counts.items() if kind.lower().endswith(_IMAGES)}
     if not kinds:
         return 0, None
-    chosen = min(kinds, key=lambda kind: (_rank(kind), -len(kinds[kind]), kind))
-    return len(kinds[chosen]), folder / kinds[chosen][0]
+    chosen = min(kinds, key=lambda kind: (_rank(kind), -kinds[kind], kind))
+    first = next(name for name in names if name.translate(_WITHOUT_DIGITS) == chosen)
+    return kinds[chosen], folder / first
 
 
 def _rank(name: str) -> int:
