@@ -131,7 +131,7 @@ class Board:
             return None
         return max(longest, left / self._most_at_once)
 
-    def summary(self) -> str:
+    def summary(self, *, with_memory: bool = True) -> str:
         """Return one line about the whole."""
         states = Counter(self.state_of(scene) for scene in self.scenes)
         named = (("done", "done"), ("reused", "unchanged"), ("running", "running"), ("waiting", "waiting"),
@@ -141,7 +141,7 @@ class Board:
         left = self.remaining_s()
         if left is not None and left > 0:
             line += f", about {clock_text(left)} left"
-        if self.memory.get("capacity_mb"):
+        if with_memory and self.memory.get("capacity_mb"):
             used, capacity = self.memory.get("used_mb", 0.0), self.memory["capacity_mb"]
             line += f"; memory {used / 1024:.1f} of {capacity / 1024:.1f} GiB"
         return line

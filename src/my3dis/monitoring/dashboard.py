@@ -151,7 +151,7 @@ class _Live:
 
     def _picture(self) -> RenderableType:
         height = max(3, self._console.height - _OTHER_LINES - len(self._board.gpus))
-        parts: list[RenderableType] = [Text(self._board.summary(), style="bold", no_wrap=True)]
+        parts: list[RenderableType] = [Text(self._board.summary(with_memory=False), style="bold")]
         parts.append(_scenes(self._board, height))
         if self._board.memory:
             parts.append(_memory(self._board))

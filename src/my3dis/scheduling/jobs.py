@@ -137,9 +137,10 @@ class JobEvent:
     """Something that happened to a job or to the sweep, as it is shown and recorded.
 
     Attributes:
-        kind: ``started``, ``stage`` (a stage of it began or ended), ``progress``, ``finished``, ``failed``,
-            ``requeued``, ``stopped``, ``admission`` (concurrency was lowered or raised), ``lease``,
-            ``warning``, ``blocked``, ``cancelled``.
+        kind: ``started``, ``ready`` (its process has loaded everything), ``stage`` (a stage of it began or
+            ended), ``progress``, ``finished``, ``failed``, ``requeued``, ``stopping`` (the guard asks it to
+            stop), ``stopped`` (it waits again), ``admission`` (fewer or more jobs may run), ``memory`` (a
+            look at the host), ``lease``, ``warning``, ``blocked``, ``cancelled``.
         job_id: the job, or None when it is about the sweep.
         text: a sentence for a person.
         facts: named figures, such as ``("done", 12)`` and ``("total", 60)``.
