@@ -27,6 +27,7 @@ _MIB = 1 << 20
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 _MOST_AT_ONCE = 1 << 20
 _LOG_TAIL = 20_000
+_FAMILY_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +70,8 @@ class JobProcess:
         self._log = log
         self.rss_mb = self._peak_mb = 0.0
         self._ended: Ended | None = None
+        self._family: tuple[psutil.Process, ...] = ()
+        self._family_at = float("-inf")
         self._rest = b""
         self.events_fd, write = os.pipe()
         os.set_blocking(self.events_fd, False)
@@ -125,11 +128,11 @@ class JobProcess:
 
     def look(self) -> float:
         """Return the resident memory of it and its children in MiB, 0 once it has ended."""
-        try:
-            process = psutil.Process(self.pid)
-            self.rss_mb = sum(_rss_mb(one) for one in (process, *process.children(recursive=True)))
-        except psutil.Error:
-            self.rss_mb = 0.0
+        now = time.monotonic()
+        if now - self._family_at >= _FAMILY_EVERY_S:
+            # Who belongs to it is found by reading about every process of the machine.
+            self._family_at, self._family = now, _family(self.pid)
+        self.rss_mb = sum(_rss_mb(one) for one in self._family)
         self._peak_mb = max(self._peak_mb, self.rss_mb)
         return self.rss_mb
 
@@ -200,6 +203,14 @@ class JobProcess:
             seconds=time.monotonic() - self.started,
             peak_rss_mb=self._peak_mb,
         )
+
+
+def _family(pid: int) -> tuple[psutil.Process, ...]:
+    try:
+        process = psutil.Process(pid)
+        return (process, *process.children(recursive=True))
+    except psutil.Error:
+        return ()
 
 
 def _rss_mb(process: psutil.Process) -> float:
