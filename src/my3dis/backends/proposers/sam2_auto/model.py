@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor
@@ -69,7 +70,7 @@ def image_config(folder: Path) -> Sam2Config:
             prompt_encoder_config=found.prompt_encoder_config.to_dict(),
             mask_decoder_config=found.mask_decoder_config.to_dict(),
         )
-    except (ValueError, TypeError, AttributeError, KeyError, OSError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError, OSError, StrictDataclassError) as error:
         raise DataError(f"{path}: expected SAM 2's configuration, found {error}; get it again") from error
 
 
