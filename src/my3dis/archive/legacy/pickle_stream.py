@@ -187,10 +187,12 @@ class PickleStream:
         self._push(int.from_bytes(self._bytes.read(size), "little", signed=True))
 
     def _new_dict(self) -> None:
-        depth = len(self._below)
-        is_value = len(self._stack) >= 2 and self._stack[-2] is self._outer
         made: dict[object, object] = {}
-        if self._outer is _NOT_YET or (depth == self._outer_depth and not is_value):
+        depth = len(self._below)
+        # Directly after an outermost dictionary comes the next one of an array; after a key, a value.
+        follows = bool(self._stack) and self._stack[-1] is self._outer
+        is_inside = not follows and any(value is self._outer for value in self._stack)
+        if self._outer is _NOT_YET or (depth == self._outer_depth and not is_inside):
             self._outer, self._outer_depth = made, depth
             self._dictionaries += 1
         self._push(made)
