@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from my3dis.archive.connect import open_checked, translated
-from my3dis.archive.rows import SELECT_MASK, check_size, frame_crc, mask_set
+from my3dis.archive.rows import SELECT_MASK, check_size, frame_crc, mask_set, single_sets
 from my3dis.errors import ArchiveError, DataError
 from my3dis.types import NO_ID, MaskSet, TrackSet
 
@@ -226,8 +226,10 @@ class ArchiveReader:
         )
         after = (-1, -1)
         while rows := self._rows(sql, (int(track_id), *after)):
-            for row in rows:
-                yield self._mask_set(row[1], check_size(*row[13:15]), [row])
+            try:
+                yield from single_sets(rows)
+            except ArchiveError as error:
+                raise ArchiveError(f"{self.path}: {error}") from error
             after = rows[-1][1:3]
 
     def tracks(self) -> TrackSet:
