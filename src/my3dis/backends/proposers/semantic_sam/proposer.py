@@ -12,7 +12,13 @@ from itertools import islice
 import numpy as np
 import torch
 
-from my3dis.backends.proposers.semantic_sam.automatic import AutomaticOptions, Found, generate
+from my3dis.backends.proposers.semantic_sam.automatic import (
+    FULL_SIZE,
+    MASKS_AT_ONCE,
+    AutomaticOptions,
+    Found,
+    generate,
+)
 from my3dis.backends.proposers.semantic_sam.checkpoint import load_network
 from my3dis.backends.proposers.semantic_sam.config import tokens_for_levels
 from my3dis.backends.proposers.semantic_sam.encoding import PictureEncoder
@@ -110,7 +116,7 @@ class SemanticSamProposer:
         default = 1 if network.device.type == "cpu" else _PICTURES_AT_ONCE
         self._encoder = PictureEncoder(network, pictures_at_once or default)
         self._points = BackOff("points at once", self._automatic.points_per_batch)
-        self._upsampling = BackOff("masks at full size at once", self._automatic.masks_at_once)
+        self._full_size = BackOff(FULL_SIZE, MASKS_AT_ONCE)
         self._frames: OrderedDict[int, Shown] = OrderedDict()
         self._counts: Counter[str] = Counter()
         self._peak = PeakMemory(network.device)
@@ -134,7 +140,7 @@ class SemanticSamProposer:
             while some := list(islice(views, self._encoder.batches.size)):
                 for view, features in zip(some, self._encoder.features(some), strict=True):
                     comes_again = self._take(found, shown, view, self._generate(features, view, tokens))
-                    if not comes_again and not (self._refine == "points" and view.key == shown.key):
+                    if not comes_again and view.key != shown.key:
                         self._encoder.forget(view.key)
         return from_codes(
             found.rle,
@@ -162,7 +168,7 @@ class SemanticSamProposer:
                 ("decoder_passes", self._network.decoder_passes),
             ]
             facts += [(name, self._counts[name]) for name in _DROPPED]
-            notes = (*self._encoder.batches.notes, *self._points.notes, *self._upsampling.notes)
+            notes = (*self._encoder.batches.notes, *self._points.notes, *self._full_size.notes)
             return BackendReport(facts=tuple(facts), notes=notes, peak_gpu_mb=self._peak.peak_mb())
 
     def _numerics(self) -> contextlib.AbstractContextManager[None]:
@@ -193,14 +199,11 @@ class SemanticSamProposer:
             yield within(shown, Parent(mask_id, rle, (x0, y0, x1, y1)), self._refine, side)
 
     def _generate(self, features: ImageFeatures, view: View, tokens: tuple[int, ...]) -> Found:
-        def with_points(points: int) -> Found:
-            if points < self._automatic.points_per_batch:
+        def with_points(most: int) -> Found:
+            if most < self._automatic.points_per_batch:
                 self._encoder.forget()
-            return self._upsampling.run(lambda masks: with_masks(points, masks))
-
-        def with_masks(points: int, masks: int) -> Found:
-            options = replace(self._automatic, points_per_batch=points, masks_at_once=masks)
-            return generate(self._network, features, view.points_xy, tokens, options)
+            options = replace(self._automatic, points_per_batch=most)
+            return generate(self._network, features, view.points_xy, tokens, options, self._full_size)
 
         return self._points.run(with_points)
 
