@@ -60,6 +60,27 @@ def test_codes_are_those_of_pycocotools(mask: np.ndarray) -> None:
 
 
 @settings(deadline=None, max_examples=80)
+@given(MASKS | patches(), st.integers(1, 9))
+def test_boxes_are_found_before_coding(mask: np.ndarray, band_rows: int) -> None:
+    """The box of any mask, boolean or of bytes, is the least that holds it; coding by it changes nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codec, "_SMALL_PX", 0)
+        patch.setattr(codec, "_BAND_ROWS", band_rows)
+        assert codec.find_box(mask) == codec.find_box(mask.astype(np.uint8)) == box_of(mask)
+        assert codec.encode(mask) == codec.encode(mask.astype(np.uint8)) == by_coco(mask)
+        assert codec.encode(np.asfortranarray(mask)) == codec.encode(mask[::-1][::-1]) == by_coco(mask)
+
+
+@pytest.mark.parametrize("rows", [slice(0, 0), slice(0, 1), slice(500, 900), slice(None)])
+@pytest.mark.parametrize("columns", [slice(853, 854), slice(100, 300), slice(60, 800), slice(None)])
+def test_large_masks_have_the_codes_of_pycocotools(rows: slice, columns: slice) -> None:
+    """Empty, narrow, wide and full masks of a photograph's size are coded byte for byte as there."""
+    mask = np.zeros((1001, 857), bool)
+    mask[rows, columns] = np.random.default_rng(5).random(mask[rows, columns].shape) < 0.99
+    assert codec.encode(mask) == by_coco(mask)
+
+
+@settings(deadline=None, max_examples=80)
 @given(st.lists(patches(), min_size=1, max_size=4))
 def test_areas_and_boxes_are_those_of_the_pixels(found: list[np.ndarray]) -> None:
     """Area and half-open box come from the runs; an empty mask has area 0 and an all-zero box."""
