@@ -35,6 +35,9 @@ _VERSION = "1"
 """Changes when the same old run gives another result."""
 
 _SOURCE = "imported from"
+NOT_MADE = "not made yet"
+"""What a plan says of a stage that was never made."""
+
 _NO_INSTANCES = "the earlier system made no 3D instances; `my3dis stage lift` makes them of posed RGB-D scans"
 
 
@@ -117,7 +120,7 @@ def _plan(source: ImportSource, inputs: RunInputs, earlier: Manifest | None) -> 
         record = earlier.stage(stage.NAME) if earlier else None
         reuse = record is not None and record.digest == fingerprint.digest and record.is_complete
         reuse = reuse and record is not None and _is_whole(record, inputs.layout)
-        why = "imported" if record is None else "the old run or the options changed, or it was stopped"
+        why = NOT_MADE if record is None else "the old run or the options changed, or it was stopped"
         plan.append(PlannedStage(stage=stage, fingerprint=fingerprint, reuse=reuse, why=why))
     return tuple(plan)
 
