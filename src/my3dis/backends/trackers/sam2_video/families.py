@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -16,8 +17,9 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 
-from my3dis.backends.torch_models.devices import torch_errors
+from my3dis.backends.torch_models.devices import is_out_of_memory, torch_errors
 from my3dis.backends.torch_models.sources import how_to_get
 from my3dis.backends.trackers.sam2_video.library import Network, NetworkClass, Session
 from my3dis.errors import ConfigError, DataError, PluginError
@@ -183,7 +185,9 @@ def _network(folder: Path, family: Family, dtype: torch.dtype) -> Network:
             network, about = model_class.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, dtype=dtype, output_loading_info=True
             )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        if is_out_of_memory(error):
+            raise
         raise DataError(
             f"{BACKEND}: {folder} cannot be loaded as {family.name} ({_first_line(error)}); get it anew: "
             f"{how_to_get(BACKEND)}"
@@ -198,12 +202,24 @@ def _network(folder: Path, family: Family, dtype: torch.dtype) -> Network:
 
 
 def _of_transformers(name: str) -> Any:  # noqa: ANN401 - a class without types
-    found = getattr(transformers, name, None)
+    with _no_new_settings():
+        found = getattr(transformers, name, None)
     if found is None:
         raise PluginError(
             f"transformers {transformers.__version__} has no {name}; pip install 'transformers>=5.23'"
         )
     return found
+
+
+@contextlib.contextmanager
+def _no_new_settings() -> Iterator[None]:
+    """Take back what importing a model's module writes into the environment, where others would inherit it."""
+    before = [name for name in os.environ if name.startswith("TORCHINDUCTOR_")]
+    try:
+        yield
+    finally:
+        for name in [n for n in os.environ if n.startswith("TORCHINDUCTOR_") and n not in before]:
+            del os.environ[name]
 
 
 @contextlib.contextmanager
