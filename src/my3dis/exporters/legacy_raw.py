@@ -49,11 +49,11 @@ def write_raw(folder: Path, reader: ArchiveReader, level: int, written: Writer) 
         "frames": listing,
         "chunks": chunks,
     }
-    text = json.dumps(manifest)
-    paths.append(
-        written(folder / "manifest.json", lambda path: path.write_text(text, encoding="utf-8") and None)
-    )
-    return tuple(paths)
+
+    def write_manifest(path: Path) -> None:
+        path.write_text(json.dumps(manifest), encoding="utf-8")
+
+    return (*paths, written(folder / "manifest.json", write_manifest))
 
 
 class _ChunkWriter:

@@ -144,7 +144,7 @@ def write_dense(path: Path, reader: ArchiveReader, level: int | None) -> None:
 def write_pickled(path: Path, reader: ArchiveReader, level: int | None) -> None:
     """Write the first layout: ``data``, a pickled ``{frame: {object: (H, W) bool}}`` with text as keys.
 
-    For tools that open ``np.load(path, allow_pickle=True)["data"].item()``; they need memory for all masks.
+    For tools that let NumPy unpickle ``data`` and take its ``.item()``; they need memory for all masks.
     """
     with _new_zip(path) as archive, member_of(archive, "data.npy") as member:
         write_array_header(member, (), "|O")
