@@ -96,6 +96,10 @@ class SemanticSamProposer:
         automatic: grid and thresholds.
         short_side: pixels of the shorter side of what the network sees.
         pictures_at_once: batch of backbone and pixel decoder; None = 4 on a GPU, else 1.
+
+    Attributes:
+        network: as given.
+        automatic: grid and thresholds in use.
     """
 
     def __init__(
@@ -109,13 +113,13 @@ class SemanticSamProposer:
     ) -> None:
         if refine not in REFINE_MODES:
             raise ConfigError(f"refine: expected one of {', '.join(REFINE_MODES)}, found {refine!r}")
-        self._network = network
+        self.network = network
         self._refine = refine
-        self._automatic = automatic or AutomaticOptions()
+        self.automatic = automatic or AutomaticOptions()
         self._short_side = short_side
         default = 1 if network.device.type == "cpu" else _PICTURES_AT_ONCE
         self._encoder = PictureEncoder(network, pictures_at_once or default)
-        self._points = BackOff("points at once", self._automatic.points_per_batch)
+        self._points = BackOff("points at once", self.automatic.points_per_batch)
         self._full_size = BackOff(FULL_SIZE, MASKS_AT_ONCE)
         self._frames: OrderedDict[int, Shown] = OrderedDict()
         self._counts: Counter[str] = Counter()
@@ -157,7 +161,7 @@ class SemanticSamProposer:
         """Return network passes in all and per frame, what was dropped here, and smaller batches."""
         with self._lock:
             frames = self._counts["frames"]
-            passes = self._network.backbone_passes
+            passes = self.network.backbone_passes
             facts: list[tuple[str, float | int | str]] = [
                 ("refine", self._refine),
                 ("proposed_frames", frames),
@@ -165,14 +169,14 @@ class SemanticSamProposer:
                 ("backbone_passes", passes),
                 ("backbone_passes_per_frame", round(passes / frames, 3) if frames else 0.0),
                 ("backbone_passes_saved", self._encoder.repeats),
-                ("decoder_passes", self._network.decoder_passes),
+                ("decoder_passes", self.network.decoder_passes),
             ]
             facts += [(name, self._counts[name]) for name in _DROPPED]
             notes = (*self._encoder.batches.notes, *self._points.notes, *self._full_size.notes)
             return BackendReport(facts=tuple(facts), notes=notes, peak_gpu_mb=self._peak.peak_mb())
 
     def _numerics(self) -> contextlib.AbstractContextManager[None]:
-        exact = self._network.backbone_dtype == torch.float32
+        exact = self.network.backbone_dtype == torch.float32
         return parity_numerics() if exact else contextlib.nullcontext()
 
     def _shown(self, frame: Frame) -> Shown:
@@ -189,7 +193,7 @@ class SemanticSamProposer:
         return shown
 
     def _views(self, shown: Shown, parents: MaskSet) -> Iterator[View]:
-        side = self._automatic.points_per_side
+        side = self.automatic.points_per_side
         if not len(parents):
             yield whole_frame(shown, side)
             return
@@ -200,10 +204,10 @@ class SemanticSamProposer:
 
     def _generate(self, features: ImageFeatures, view: View, tokens: tuple[int, ...]) -> Found:
         def with_points(most: int) -> Found:
-            if most < self._automatic.points_per_batch:
+            if most < self.automatic.points_per_batch:
                 self._encoder.forget()
-            options = replace(self._automatic, points_per_batch=most)
-            return generate(self._network, features, view.points_xy, tokens, options, self._full_size)
+            options = replace(self.automatic, points_per_batch=most)
+            return generate(self.network, features, view.points_xy, tokens, options, self._full_size)
 
         return self._points.run(with_points)
 
