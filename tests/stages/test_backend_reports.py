@@ -36,13 +36,23 @@ def test_figures_add_up_and_texts_are_replaced() -> None:
     """Over three trackers figures are summed, the latest text holds, and the highest memory counts."""
     warnings: list[StageWarning] = []
     reports = Reports("track", "tracker")
-    reports.add(Backend(("passes", 3), ("model", "a"), ("births", 1), peak_mb=20.0, note="8, now 4"))
+    reports.add(
+        Backend(
+            ("passes", 3), ("model", "a"), ("births", 1), ("held_at_most", 8), peak_mb=20.0, note="8, now 4"
+        )
+    )
     reports.add(object())
-    reports.add(Backend(("passes", 4), ("model", "b"), peak_mb=50.0, note="8, now 4"))
+    reports.add(Backend(("passes", 4), ("model", "b"), ("held_at_most", 6), peak_mb=50.0, note="8, now 4"))
     reports.add(Backend(("passes", 0.5), peak_mb=30.0, note="4, now 2"))
     outcome = reports.finish(StageOutcome(masks_out=7, facts=(("births", 9),)), warnings.append)
     assert outcome.masks_out == 7
-    assert dict(outcome.facts) == {"births": 9, "passes": 7.5, "model": "b", "tracker_births": 1}
+    assert dict(outcome.facts) == {
+        "births": 9,
+        "passes": 7.5,
+        "model": "b",
+        "tracker_births": 1,
+        "held_at_most": 8,
+    }
     assert outcome.peak_gpu_mb == (("cuda:0", 50.0),)
     assert [(w.stage, w.reason, w.message) for w in warnings] == [
         ("track", "smaller_batch", "8, now 4"),

@@ -47,6 +47,14 @@ _OTHER_NAMES = {
     "double": "float32",
     "float64": "float32",
 }
+# Of the CPU's allocator, Apple's, CUDA's where it raises no class of its own, and cuBLAS's.
+_SHORTAGE = (
+    "not enough memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "out of memory",
+    "cublas_status_alloc_failed",
+)
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
@@ -158,10 +166,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(
-        sign in text
-        for sign in ("not enough memory", "can't allocate memory", "out of memory", "cannot allocate memory")
-    )
+    return isinstance(error, RuntimeError) and any(sign in text for sign in _SHORTAGE)
 
 
 @contextlib.contextmanager
