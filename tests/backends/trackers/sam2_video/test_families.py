@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,8 @@ def test_precision_is_part_of_the_model(checkpoints: dict[str, Path]) -> None:
     tracker = Sam2VideoTracker(TrackerOptions(folder=checkpoints["sam2"], device="cpu", dtype="bfloat16"))
     found = follow(tracker, 6, {0: rectangles(0, (1, (10, 20, 50, 60)))})
     assert any(found)
+    boxed = Sam2VideoTracker(replace(tracker._options, prompt_mode="all_box"))
+    assert any(follow(boxed, 6, {0: rectangles(0, (1, (10, 20, 50, 60)))}))
     assert tracker._model is not families.load(checkpoints["sam2"], CPU, torch.float32)
 
 

@@ -213,7 +213,7 @@ def _of_transformers(name: str) -> Any:  # noqa: ANN401 - a class without types
 
 @contextlib.contextmanager
 def _no_new_settings() -> Iterator[None]:
-    """Take back what importing a model's module writes into the environment, where others would inherit it."""
+    """Take back what importing a model writes into the environment, where child processes would find it."""
     before = [name for name in os.environ if name.startswith("TORCHINDUCTOR_")]
     try:
         yield
