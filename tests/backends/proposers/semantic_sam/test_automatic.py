@@ -147,7 +147,7 @@ def test_the_recorded_model_run_is_matched(reference: Path, record_property) -> 
 
 def test_a_batch_of_masks_changes_nothing() -> None:
     """How many masks are brought to full size together is a matter of memory only."""
-    network = tiny.network()
+    network = tiny.network(0)
     image = torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     features = network.encode(image)
     results = [

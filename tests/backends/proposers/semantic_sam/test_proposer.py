@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -123,7 +124,7 @@ def test_other_modes_need_one_more_for_each_parent(mode: str) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_the_real_network_counts_the_same(mode: str) -> None:
     """On a random network `points` needs one pass a frame, the others one more than they have parents."""
-    network = tiny.network()
+    network = tiny.network(0)
     automatic = GENEROUS
     proposer = proposer_of(network, mode, automatic=automatic)
     masks = refine(painted.frame(), LEVELS, proposer, RefineOptions(min_area=20)).kept
@@ -170,7 +171,7 @@ def enlarged(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_
 @pytest.mark.parametrize("scale", [0.5, 1.0, 1.6])
 def test_mask_mode_does_what_the_earlier_system_did(scale: float) -> None:
     """Frame and parents give the earlier system's masks to the pixel, whatever the frame's size is."""
-    network = tiny.network()
+    network = tiny.network(0)
     automatic = GENEROUS
     proposer = proposer_of(network, "mask", automatic=automatic)
     frame = painted.frame(scale=scale)
@@ -291,7 +292,7 @@ def test_the_best_mask_takes_a_pixel() -> None:
 
 def test_batches_of_pictures_change_only_rounding() -> None:
     """Pictures encoded together have the features that each has alone, and give the same masks."""
-    network = tiny.network()
+    network = tiny.network(0)
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (70, 100, 3), dtype=np.uint8) for _ in range(3)]
     together = encoding.encode_together(network, pictures)
@@ -371,6 +372,22 @@ def test_pictures_are_encoded_in_smaller_batches(monkeypatch: pytest.MonkeyPatch
     assert sizes == [1, 2, 4, 4, 2, 2]
     # From 8 to 4, which four pictures show to be too many as well, and to 2.
     assert [note for note, _ in proposer.report().notes] == ["smaller_batch"] * 2
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_many_frames_hold_no_more_than_a_few(mode: str) -> None:
+    """Frames and features that are remembered do not grow with the number of frames."""
+    proposer = proposer_of(painted.ByColor(), mode)
+    for index in range(12):
+        frame = painted.frame(index)
+        color = frame.color.copy()
+        color[0, 0] = index
+        refine(replace(frame, color=color), LEVELS, proposer)
+        assert proposer.held[0] <= 4
+        assert proposer.held[1] <= 16
+    # Four frames, and the regions of the last ones that were seen whole and might have come again.
+    assert proposer.held == (4, 4 if mode == "points" else proposer.held[1])
+    assert facts_of(proposer.report())["proposed_frames"] == 12
 
 
 def test_what_is_dropped_is_counted() -> None:

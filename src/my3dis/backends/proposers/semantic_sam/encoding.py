@@ -38,6 +38,10 @@ class PictureEncoder:
         self.batches = BackOff("pictures at once", at_once)
         self.repeats = 0
 
+    def __len__(self) -> int:
+        """Return the number of pictures whose features are held."""
+        return len(self._known)
+
     def features(self, views: Sequence[View]) -> list[ImageFeatures]:
         """Return the features of views of one size, in their order."""
         pictures = {view.key: view.picture for view in views}

@@ -157,6 +157,11 @@ class SemanticSamProposer:
             stability=found.stability,
         )
 
+    @property
+    def held(self) -> tuple[int, int]:
+        """Frames, and pictures with their features, that are remembered at the moment."""
+        return len(self._frames), len(self._encoder)
+
     def report(self) -> BackendReport:
         """Return network passes in all and per frame, what was dropped here, and smaller batches."""
         with self._lock:
@@ -189,7 +194,8 @@ class SemanticSamProposer:
             self._counts["frames"] += 1
         self._frames.move_to_end(key)
         while len(self._frames) > _FRAMES_REMEMBERED:
-            self._frames.popitem(last=False)
+            _, old = self._frames.popitem(last=False)
+            self._encoder.forget(old.key)
         return shown
 
     def _views(self, shown: Shown, parents: MaskSet) -> Iterator[View]:
