@@ -182,16 +182,17 @@ def child(kind: str, folder: str, objects: str, frames: str) -> None:
 def table(runs: list[Series]) -> list[str]:
     """Return the table's lines; the first figures and the slopes are from frame 100 on, past the warm-up."""
     lines = [
-        f"{'run':8s} {'objects':>7s} {'frames':>7s} | {'held MiB':>10s} {'at end':>8s} {'per 1000':>9s} | "
-        f"{'RSS MiB':>8s} {'at end':>8s} {'per 1000':>9s} | s/frame"
+        f"{'run':8s} {'objects':>7s} {'frames':>6s} | {'held MiB':>9s} {'at end':>8s} {'at most':>8s} "
+        f"{'per 1000':>9s} | {'RSS MiB':>8s} {'at end':>7s} {'per 1000':>9s} | s/frame"
     ]
     for run in runs:
         after = min(WARM_UP, run.frame[-1] // 3)
         first = next(i for i, t in enumerate(run.frame) if t >= after)
         cells = (
-            f"{run.name:8s} {run.objects:7d} {run.frame[-1] + 1:7d}",
-            f"{run.held_mb[first]:10.3f} {run.held_mb[-1]:8.3f} {run.slope(run.held_mb, after):9.3f}",
-            f"{run.rss_mb[first]:8.1f} {run.rss_mb[-1]:8.1f} {run.slope(run.rss_mb, after):9.2f}",
+            f"{run.name:8s} {run.objects:7d} {run.frame[-1] + 1:6d}",
+            f"{run.held_mb[first]:9.3f} {run.held_mb[-1]:8.3f} {max(run.held_mb):8.3f} "
+            f"{run.slope(run.held_mb, after):9.3f}",
+            f"{run.rss_mb[first]:8.1f} {run.rss_mb[-1]:7.1f} {run.slope(run.rss_mb, after):9.2f}",
             f"{run.seconds / (run.frame[-1] + 1):7.3f}",
         )
         lines.append(" | ".join(cells))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -11,10 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from my3dis.backends.trackers.sam2_video import families
-from my3dis.errors import ConfigError, DataError
+from my3dis.errors import ConfigError, DataError, PluginError
 from tests.backends.trackers.sam2_video import tiny
 
 CPU = torch.device("cpu")
@@ -96,6 +98,39 @@ def test_damaged_weights_are_refused(copy: Path) -> None:
     path.unlink()
     with pytest.raises(DataError, match="cannot be loaded as SAM 2"):
         families.load(copy, CPU, torch.float32)
+
+
+def test_edgetams_own_backbone_needs_timm(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    """The published EdgeTAM says which library it needs where that is missing."""
+    if importlib.util.find_spec("timm"):
+        pytest.skip("timm is installed here")
+    folder = Path(shutil.copytree(checkpoints["edgetam"], tmp_path / "model"))
+    config = json.loads((folder / "config.json").read_text())
+    backbone = {"model_type": "timm_wrapper", "architecture": "repvit_m1.dist_in1k"}
+    config["vision_config"] = {"model_type": "edgetam_vision_model", "backbone_config": backbone}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(PluginError, match="timm"):
+        families.load(folder, CPU, torch.float32)
+
+
+def test_sam3_is_taken_out_of_the_whole_model(tmp_path: Path) -> None:
+    """A checkpoint laid out like the published one, detector and tracker, gives the tracker's tensors."""
+    tracker = tiny.network("sam3")
+    transformers.Sam3VideoConfig(tracker_config=tracker.config.to_dict()).save_pretrained(tmp_path)
+    weights = {"detector_model.text_encoder.unused": torch.zeros(2)}
+    for key, value in tracker.state_dict().items():
+        if key.startswith("vision_encoder.backbone."):
+            name = f"detector_model.{key}"
+        elif key.startswith("vision_encoder.neck."):
+            name = key.replace("vision_encoder.neck.", "tracker_neck.")
+        else:
+            name = f"tracker_model.{key}"
+        weights[name] = value.clone()
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    model = families.load(tmp_path, CPU, torch.float32)
+    assert model.family.name == "SAM 3 tracker"
+    found = model.network.state_dict()
+    assert all(torch.equal(found[key], value) for key, value in tracker.state_dict().items())
 
 
 def test_loading_leaves_random_numbers_alone(checkpoints: dict[str, Path], copy: Path) -> None:

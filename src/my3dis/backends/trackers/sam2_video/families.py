@@ -138,7 +138,7 @@ def load(folder: Path, device: torch.device, dtype: torch.dtype) -> VideoModel:
     Raises:
         ConfigError: if the folder holds no model of these families.
         DataError: if its weights are damaged or incomplete, naming what is missing.
-        PluginError: if this version of transformers lacks the family.
+        PluginError: if transformers lacks the family, or the model's backbone needs a missing library.
         ResourceError: if the memory does not suffice.
     """
     key = (folder.resolve(), device, dtype)
@@ -185,6 +185,11 @@ def _network(folder: Path, family: Family, dtype: torch.dtype) -> Network:
             network, about = model_class.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, dtype=dtype, output_loading_info=True
             )
+    except ImportError as error:
+        raise PluginError(
+            f"{BACKEND}: {family.name} in {folder} needs a library that is missing ({_first_line(error)}); "
+            "EdgeTAM's own backbone comes from timm, and that needs the torchvision of your torch build"
+        ) from error
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         if is_out_of_memory(error):
             raise
