@@ -80,7 +80,7 @@ def draw_masks(
 def _ground(color: NDArray[np.uint8], factor: int, fade: float) -> NDArray[np.uint8]:
     import cv2
 
-    faded = np.empty(color.shape, np.uint8)
+    faded = np.empty_like(color)
     for top in range(0, len(color), _BAND_ROWS):
         band = color[top : top + _BAND_ROWS]
         grey: NDArray[Any] = cv2.cvtColor(band, cv2.COLOR_RGB2GRAY)[:, :, None]
