@@ -137,28 +137,30 @@ def write(path: Path, recorded: Path | None, scene: Scene, rng: np.random.Genera
     """Write the archive and print seconds, size and memory."""
     pool = shapes(recorded, rng, 500)
     frames, per_frame = scene.masks // scene.per_frame, scene.per_frame
-    rss_mb, written, raw_bytes, clock, merging = [], [], 0, Clock(), Clock()
+    rss_mb, written, raw_bytes, each, closing, merging = [], [], 0, [], Clock(), Clock()
     writer = StreamingSegmentWriter(path, journal=scene.journal)
     for frame in range(frames):
         masks = frame_of_masks(frame, pool, per_frame, rng)
         raw_bytes += sum(map(len, masks.rle))
-        with clock.running():
+        each.append(Clock())
+        with each[-1].running():
             writer.append_frame(frame, masks)
         if (frame + 1) * per_frame % 5_000 < per_frame:
             rss_mb.append(psutil.Process().memory_info().rss / 2**20)
             written.append((frame + 1) * per_frame)
     with merging.running():
         writer.assign_tracks({per_frame - 1: per_frame - 2})
-    with clock.running():
+    with closing.running():
         writer.close()
     n, size = frames * per_frame, path.stat().st_size
     # The first sample has the caches that fill once; growth is what comes after.
     slope = np.polyfit(written[1:], rss_mb[1:], 1)[0] * 10_000 if len(written) > 2 else float("nan")
     span = f"{rss_mb[0]:.0f}..{rss_mb[-1]:.0f} MB" if rss_mb else "none"
     print(f"Archive: {n:,} masks in {frames} frames, {'recorded' if recorded else 'procedural'} shapes moved")
-    line(
-        "write and close", f"{clock.cpu:8.2f} s CPU, {clock.wall:.2f} s wall ({n / clock.wall:,.0f} masks/s)"
-    )
+    cpu, wall = (sum(getattr(c, kind) for c in (*each, closing)) for kind in ("cpu", "wall"))
+    line("write and close", f"{cpu:8.2f} s CPU, {wall:.2f} s wall ({n / wall:,.0f} masks/s)")
+    low, middle, high = (v * frames for v in np.percentile([c.cpu for c in each], (25, 50, 75)))
+    line("  by median frame", f"{middle:8.2f} s CPU ({low:.2f}-{high:.2f} by the quartiles)")
     line("merge two tracks", f"{merging.cpu * 1e3:8.1f} ms CPU")
     line("file", f"{size / 1e6:8.1f} MB, {size / n:.0f} bytes/mask (plain {raw_bytes / n:.0f})")
     line("RSS growth", f"{slope:8.3f} MB per 10,000 masks (samples {span})")
