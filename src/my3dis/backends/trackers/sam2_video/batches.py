@@ -70,27 +70,24 @@ class Batches:
                 one_batch(range(done, min(done + size, count)))
                 done += min(size, count - done)
 
-        try:
-            self._back_off.run(attempt)
-        except ResourceError as error:
-            if self._on_host or not host_helps(self._device):
-                raise ResourceError(self._said(error)) from error
-            self._note_move(str(error))
+        shortage = self._shortage(attempt)
+        # Past the handler of the error, whose traceback holds the tensors of the failed pass.
+        if shortage and host_helps(self._device) and not self._on_host:
+            self._on_host = True
+            note = f"{shortage}; going on with what the objects remember on the host, which is slower"
+            self._notes = (("state_on_host", note),)
+            _LOG.warning("%s", note)
             to_host()
             empty_cache(self._device.type)
-        else:
-            return
+            shortage = self._shortage(attempt)
+        if shortage:
+            where = "; what the objects remember was moved to the host before" if self._on_host else ""
+            raise ResourceError(f"sam2_video: {shortage}{where}")
+
+    def _shortage(self, attempt: Callable[[int], None]) -> str:
+        """Return what is said of the memory if it does not suffice, else nothing."""
         try:
             self._back_off.run(attempt)
         except ResourceError as error:
-            raise ResourceError(self._said(error)) from error
-
-    def _said(self, error: ResourceError) -> str:
-        where = "; what the objects remember was moved to the host before" if self._on_host else ""
-        return f"sam2_video: {error}{where}"
-
-    def _note_move(self, reason: str) -> None:
-        self._on_host = True
-        note = f"{reason}; going on with what the objects remember on the host, which is slower"
-        self._notes = (("state_on_host", note),)
-        _LOG.warning("%s", note)
+            return str(error)
+        return ""
