@@ -103,8 +103,8 @@ def state_of_commit(path: Path) -> str:
 def check_after_kill(path: Path, said: list[str], batch: int) -> None:
     """What was committed is there, whole and equal, and nothing else is."""
     reported = [int(word) for word in said if word.isdigit()]
-    if not path.is_file() or path.stat().st_size == 0:
-        assert len(reported) <= batch
+    if not path.is_file():
+        assert not reported
         return
     with open_archive(path) as reader:
         frames = reader.frames()

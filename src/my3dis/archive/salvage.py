@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from my3dis.archive.connect import connect_read_only, translated
+from my3dis.archive.lock import LOGS
 from my3dis.archive.reader import ArchiveReader, open_archive
 from my3dis.archive.rows import mask_set
 from my3dis.archive.survey import FrameStock, Survey
@@ -110,7 +111,7 @@ def salvage(path: str | Path, out: str | Path) -> SalvageReport:
             dropped, whole = _save_dropped(path, writer)
         partial.replace(out)
     finally:
-        for suffix in ("", "-wal", "-shm", "-journal", "-lock"):
+        for suffix in ("", *LOGS, "-lock"):
             with contextlib.suppress(OSError):
                 partial.with_name(partial.name + suffix).unlink()
     return SalvageReport(
