@@ -85,12 +85,10 @@ class Member:
         """
         try:
             return self._stream.read(size)
-        except _DAMAGE as error:
+        except (*_DAMAGE, OSError) as error:  # OSError also where a damaged zip points before its start
             raise ArchiveError(
                 f"{self.name}: the member is damaged or cut off ({error}); copy the file again"
             ) from error
-        except OSError as error:
-            raise ArchiveError(f"{self.name}: cannot be read: {error.strerror or error}") from error
 
     def read_exactly(self, size: int) -> bytes:
         """Return exactly so many bytes; errors as `read`, also when there are fewer."""
@@ -166,10 +164,8 @@ class ZipMembers:
             )
         try:
             stream = self._archive.open(info)
-        except _DAMAGE as error:
+        except (*_DAMAGE, OSError) as error:
             raise ArchiveError(f"{owner}: cannot be opened ({error}); the file is damaged") from error
-        except OSError as error:
-            raise ArchiveError(f"{owner}: cannot be read: {error.strerror or error}") from error
         with contextlib.closing(Member(stream, owner)) as member:
             yield member
 
@@ -184,12 +180,10 @@ def open_zip(source: BinaryIO, name: str) -> Iterator[ZipMembers]:
     size = _check_directory(source, name)
     try:
         archive = zipfile.ZipFile(source)
-    except _DAMAGE as error:
+    except (*_DAMAGE, OSError) as error:
         raise ArchiveError(
             f"{name}: expected a zip file, found one that is damaged or cut off ({error}); copy it again"
         ) from error
-    except OSError as error:
-        raise ArchiveError(f"{name}: cannot be read: {error.strerror or error}") from error
     with archive:
         members = ZipMembers(archive, name)
         members.check_total(size)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -19,7 +20,7 @@ __all__ = ["ByteSource", "JsonCursor"]
 
 _CHUNK_BYTES = 1 << 16
 _MAX_CHUNK_BYTES = 1 << 20
-_BLANKS = " \t\n\r"
+_BLANKS = re.compile(r"[ \t\n\r]*")
 
 
 class ByteSource(Protocol):
@@ -148,11 +149,10 @@ class JsonCursor:
         """Return the next character that is no blank without moving past it; none at the end."""
         blanks = 0
         while True:
-            while self._at < len(self._buffer):
-                if self._buffer[self._at] not in _BLANKS:
-                    return self._buffer[self._at]
-                self._at += 1
-                blanks += 1
+            start, self._at = self._at, _BLANKS.match(self._buffer, self._at).end()  # type: ignore[union-attr]
+            if self._at < len(self._buffer):
+                return self._buffer[self._at]
+            blanks += self._at - start
             if blanks > MAX_BLANK_CHARS:
                 raise self._wrong("a value", f"more than {MAX_BLANK_CHARS} blanks")
             if self._ended:

@@ -55,7 +55,7 @@ MAX_SMALL_BYTES = 4096
 MAX_MEMO = 4_000_000
 """Objects that a pickle may number for later reference: five per mask, so 800,000 masks."""
 
-MAX_ITEMS_PER_FRAME = 20_000
+MAX_ITEMS_PER_FRAME = 10_000
 """Masks of one frame and level."""
 
 MAX_ID = 2**31 - 1

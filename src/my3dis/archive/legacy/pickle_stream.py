@@ -10,6 +10,7 @@ What the instructions mean: the comments in the standard library's module ``pick
 
 from __future__ import annotations
 
+import reprlib
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -38,8 +39,8 @@ __all__ = ["Pair", "PickleStream"]
 
 _BATCH = 1000
 """Items that a pickler writes at a time; a dictionary of a multiple of them may still go on."""
-_MAX_STEPS = 2_000_000
-"""Instructions within one frame; `MAX_ITEMS_PER_FRAME` masks need about half."""
+_MAX_STEPS = 100 * MAX_ITEMS_PER_FRAME
+"""Instructions within one frame; a mask takes 30 to 60."""
 _HIGHEST_PROTOCOL = 5
 
 
@@ -208,7 +209,7 @@ class PickleStream:
             raise self._wrong(f"at most {MAX_ITEMS_PER_FRAME} keys with values", "more, or a key without one")
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, str | int) or key in target:
-                raise self._wrong("text or whole numbers as keys, each once", f"{key!r}"[:60])
+                raise self._wrong("text or whole numbers as keys, each once", reprlib.repr(key))
             target[key] = value
         pack_record(target, self._held, self._name)
 
