@@ -170,9 +170,9 @@ def find_box(mask: NDArray[np.bool_] | NDArray[np.uint8]) -> Box:
     top, bottom = first // width, height
     while not flat[(start := max(0, bottom - _BAND_ROWS)) * width : bottom * width].any():
         bottom = start
-    band = mask[start:bottom].any(axis=1)
+    band = np.asarray(mask[start:bottom].any(axis=1))
     bottom -= int(band[::-1].argmax())
-    columns = np.bitwise_or.reduce(mask[top:bottom], axis=0).view(np.bool_)
+    columns = np.asarray(np.bitwise_or.reduce(mask[top:bottom], axis=0)).view(np.bool_)
     return (int(columns.argmax()), top, width - int(columns[::-1].argmax()), bottom)
 
 
