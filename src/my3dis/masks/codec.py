@@ -147,13 +147,13 @@ def encode(mask: NDArray[np.bool_] | NDArray[np.uint8]) -> bytes:
     """
     if mask.flags.f_contiguous or mask.size <= _SMALL_PX or mask.dtype.itemsize != 1:
         return to_bytes(RLEMask.from_array(mask))
-    mask = np.ascontiguousarray(mask)
-    height, width = mask.shape
-    x0, y0, x1, y1 = find_box(mask)
+    pixels = np.ascontiguousarray(mask).view(np.bool_)
+    height, width = pixels.shape
+    x0, y0, x1, y1 = find_box(pixels)
     if 2 * (x1 - x0) > width:
         # Scanning whole rows in place takes less time than copying most of each.
         x0, x1 = 0, width
-    return encode_in_box(mask[y0:y1, x0:x1], (x0, y0, x1, y1), (height, width))
+    return encode_in_box(pixels[y0:y1, x0:x1], (x0, y0, x1, y1), (height, width))
 
 
 def find_box(mask: NDArray[np.bool_] | NDArray[np.uint8]) -> Box:
