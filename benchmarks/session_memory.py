@@ -199,24 +199,43 @@ def table(runs: list[Series]) -> list[str]:
     return lines
 
 
+COLORS = {"library": "#c0392b", 10: "#1b6ca8", 20: "#2a9d8f", 40: "#8a6fb0", 80: "#b5651d"}
+
+
+def color_of(run: Series) -> str:
+    """Return the colour of a run's lines."""
+    return COLORS.get(run.name) or COLORS[run.objects]
+
+
 def draw(runs: list[Series], path: Path) -> None:
     """Draw tensors held (left) and resident memory (right) over frames, as SVG."""
-    end = max(run.frame[-1] for run in runs)
-    panels = [
+    end = max(run.frame[-1] for run in runs) + 1
+    parts = [
+        '<svg xmlns="http://www.w3.org/2000/svg" width="1020" height="500" font-family="sans-serif" '
+        'font-size="12"><rect width="1020" height="500" fill="white"/>',
         _panel(runs, "held_mb", "tensors held, MiB", 70, end),
         _panel(runs, "rss_mb", "resident memory, MiB", 560, end),
     ]
-    path.write_text(
-        '<svg xmlns="http://www.w3.org/2000/svg" width="1020" height="430" font-family="sans-serif" '
-        'font-size="12"><rect width="1020" height="430" fill="white"/>' + "".join(panels) + "</svg>\n"
-    )
+    for row, run in enumerate(runs):
+        label = f"{run.objects} objects, {run.frame[-1] + 1} frames, pruned"
+        if run.name == "library":
+            label = (
+                f"{run.objects} objects, {run.frame[-1] + 1} frames, the library's session, nothing pruned; "
+                "dashed: extrapolated"
+            )
+        x, y = 70 + 490 * (row // 3), 440 + 18 * (row % 3)
+        parts.append(f'<path d="M{x},{y - 4}h24" stroke="{color_of(run)}" stroke-width="2"/>')
+        parts.append(f'<text x="{x + 32}" y="{y}">{label}</text>')
+    path.write_text("".join(parts) + "</svg>\n")
 
 
 def _panel(runs: list[Series], what: str, title: str, left: int, end: int) -> str:
     library = next(run for run in runs if run.name == "library")
-    slope = library.slope(getattr(library, what), 50) / 1000
-    reached = getattr(library, what)[-1] + slope * (end - library.frame[-1])
-    top = max([reached] + [max(getattr(run, what)) for run in runs]) * 1.05
+    last = getattr(library, what)[-1]
+    reached = last + library.slope(getattr(library, what), library.frame[-1] // 3) / 1000 * (
+        end - library.frame[-1]
+    )
+    top = _round_up(max([reached] + [max(getattr(run, what)) for run in runs]))
 
     def place(t: float, value: float) -> str:
         return f"{left + 400 * t / end:.1f},{380 - 320 * value / top:.1f}"
@@ -225,23 +244,23 @@ def _panel(runs: list[Series], what: str, title: str, left: int, end: int) -> st
     for share in (0, 0.25, 0.5, 0.75, 1):
         x, y = left + 400 * share, 380 - 320 * share
         parts.append(f'<path d="M{left},{y}h400" stroke="#ddd"/>')
-        parts.append(f'<text x="{left - 6}" y="{y + 4}" text-anchor="end">{top * share:.0f}</text>')
-        parts.append(f'<text x="{x}" y="396" text-anchor="middle">{end * share:.0f}</text>')
+        parts.append(f'<text x="{left - 6}" y="{y + 4}" text-anchor="end">{top * share:g}</text>')
+        parts.append(f'<text x="{x}" y="396" text-anchor="middle">{end * share:g}</text>')
     parts.append(f'<text x="{left + 200}" y="414" text-anchor="middle">frame</text>')
-    colors = iter(("#1b6ca8", "#2a9d8f", "#8a6fb0", "#b5651d", "#444444"))
-    for row, run in enumerate(runs):
-        color_ = "#c0392b" if run is library else next(colors)
+    for run in runs:
         points = " ".join(place(t, v) for t, v in zip(run.frame, getattr(run, what), strict=True))
-        label = f"{run.objects} objects, " + ("nothing pruned (library)" if run is library else "pruned")
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{color_}" stroke-width="2"/>')
-        parts.append(f'<text x="{left + 12}" y="{56 + 16 * row}" fill="{color_}">{label}</text>')
-    dashed = f"{place(library.frame[-1], getattr(library, what)[-1])} {place(end, reached)}"
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{color_of(run)}" stroke-width="2"/>')
     parts.append(
-        f'<polyline points="{dashed}" fill="none" stroke="#c0392b" stroke-dasharray="6 5"/>'
-        f'<text x="{left + 12}" y="{56 + 16 * len(runs)}" fill="#c0392b">dashed: extrapolated from '
-        f"{library.frame[-1] + 1} frames</text>"
+        f'<polyline points="{place(library.frame[-1], last)} {place(end, reached)}" fill="none" '
+        f'stroke="{color_of(library)}" stroke-dasharray="6 5"/>'
     )
     return "".join(parts)
+
+
+def _round_up(value: float) -> float:
+    """Return the next 1, 2, 4, 6 or 8 times a power of ten."""
+    power = 10 ** int(np.floor(np.log10(value)))
+    return next(step * power for step in (1, 2, 4, 6, 8, 10) if step * power >= value)
 
 
 def main() -> None:
@@ -249,11 +268,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=2000)
     parser.add_argument("--svg", type=Path)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="keep what was measured")
+    parser.add_argument("--again", type=Path, help="print and draw what --json kept, measure nothing")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         child(*options.child)
+        return
+    if options.again:
+        runs = [Series(**run) for run in json.loads(options.again.read_text())]
+        print("\n".join(table(runs)))
+        if options.svg:
+            draw(runs, options.svg)
         return
     fewer = max(options.frames // 8, 60)
     with tempfile.TemporaryDirectory() as temporary:

@@ -87,7 +87,7 @@ def test_found_masks_are_measured_and_labelled(make: Make) -> None:
 def test_objects_out_of_sight_are_held_and_not_returned(make: Make) -> None:
     """An object that the model does not see is missing from some frames and comes back by itself."""
     tracker = make()
-    found = follow(tracker, 30, {0: prompts(0, 5, 6, 7)})
+    found = follow(tracker, 16, {0: prompts(0, 5, 6, 7)})
     counts = {len(rows) for rows in found[1:]}
     assert min(counts) < 3
     assert max(counts) > 0
@@ -98,8 +98,8 @@ def test_objects_out_of_sight_are_held_and_not_returned(make: Make) -> None:
 
 def test_a_birth_disturbs_no_other(make: Make) -> None:
     """With and without a birth in mid-video, all others have the same codes and scores to the last bit."""
-    plain = follow(make(), 14, {0: prompts(0, 5, 6)})
-    birth = follow(make(), 14, {0: prompts(0, 5, 6), 4: prompts(4, 7)})
+    plain = follow(make(), 10, {0: prompts(0, 5, 6)})
+    birth = follow(make(), 10, {0: prompts(0, 5, 6), 4: prompts(4, 7)})
     assert any(7 in rows for rows in birth)
     assert [{k: v for k, v in rows.items() if k != 7} for rows in birth] == plain
 
@@ -108,7 +108,7 @@ def test_a_correction_disturbs_no_other(make: Make) -> None:
     """Correcting one object leaves the others as they are, and changes that one."""
     script = {0: prompts(0, 5, 6, 7)}
     moved = rectangles(4, (6, (40, 10, 100, 70)))
-    plain, corrected = follow(make(), 14, script), follow(make(), 14, {**script, 4: moved})
+    plain, corrected = follow(make(), 10, script), follow(make(), 10, {**script, 4: moved})
     others = [[{k: v for k, v in rows.items() if k != 6} for rows in run] for run in (plain, corrected)]
     assert others[0] == others[1]
     assert [rows.get(6) for rows in plain] != [rows.get(6) for rows in corrected]
