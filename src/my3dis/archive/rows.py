@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from my3dis.archive.schema import MAX_BLOB_BYTES, MAX_PIXELS
+from my3dis.archive.schema import MAX_BLOB_BYTES, MAX_FRAME_BYTES, MAX_PIXELS
 from my3dis.errors import ArchiveError, DataError
 from my3dis.types import MaskSet
 
@@ -23,6 +23,7 @@ __all__ = [
     "SELECT_MASK",
     "check_row",
     "check_size",
+    "fetch_rows",
     "frame_crc",
     "mask_rows",
     "mask_set",
@@ -118,7 +119,17 @@ def unpack(codec: int, blob: bytes) -> bytes:
 
 
 def mask_rows(masks: MaskSet) -> Iterator[Row]:
-    """Return rows for `INSERT_MASK`, ordered by level and mask id, packed and with checksums."""
+    """Return rows for `INSERT_MASK`, ordered by level and mask id, packed and with checksums.
+
+    Raises:
+        ArchiveError: if a code, or those of the frame together, are longer than an archive may hold.
+    """
+    lengths = [len(rle) for rle in masks.rle]
+    if max(lengths, default=0) > MAX_BLOB_BYTES or sum(lengths) > MAX_FRAME_BYTES:
+        raise ArchiveError(
+            f"frame {masks.frame}: expected codes of at most {MAX_BLOB_BYTES} bytes a mask and "
+            f"{MAX_FRAME_BYTES} bytes a frame, found {max(lengths)} and {sum(lengths)}; these masks are noise"
+        )
     order = np.lexsort((masks.mask_id, masks.level))
     height, width = masks.image_size
     ids = (masks.level, masks.mask_id, masks.track_id, masks.parent_id)
@@ -159,6 +170,25 @@ def _crcs(numbers: bytes, track_id: NDArray[np.int64], blobs: Sequence[bytes]) -
     ]
 
 
+def fetch_rows(found: Iterable[Row]) -> list[Row]:
+    """Return rows of `SELECT_MASK`, no more than memory should hold at once.
+
+    Raises:
+        ArchiveError: if the codes are more than a frame may have.
+    """
+    rows: list[Row] = []
+    held = 0
+    for row in found:
+        held += len(row[17]) if isinstance(row[17], bytes) else 0
+        if held > MAX_FRAME_BYTES:
+            raise ArchiveError(
+                f"frame {row[1]}: expected codes of at most {MAX_FRAME_BYTES} bytes together, found more; "
+                "the archive is damaged or foreign"
+            )
+        rows.append(row)
+    return rows
+
+
 def check_row(row: Row, frame: int, image_size: tuple[int, int]) -> None:
     """Check a row of `SELECT_MASK` against its checksum, and that it is of a frame of this size.
 
@@ -182,10 +212,12 @@ def mask_set(frame: int, image_size: tuple[int, int], rows: Sequence[Row]) -> Ma
         ArchiveError: naming the frame and mask whose row is damaged.
     """
     rles = []
+    held = 0
     for row in rows:
         try:
             check_row(row, frame, image_size)
             rles.append(unpack(row[15], row[17]))
+            held = _still_held(held, rles[-1])
         except ArchiveError as error:
             raise ArchiveError(f"frame {frame}, mask {row[2]}: {error}") from error
     try:
@@ -201,12 +233,15 @@ def single_sets(rows: Sequence[Row]) -> Iterator[MaskSet]:
         ArchiveError: naming the first row that is damaged, after the sets of those before it.
     """
     sizes, rles = [], []
+    held = 0
     damage: ArchiveError | None = None
     for row in rows:
         try:
             size = check_size(*row[13:15])
             check_row(row, row[1], size)
-            rles.append(unpack(row[15], row[17]))
+            plain = unpack(row[15], row[17])
+            held = _still_held(held, plain)
+            rles.append(plain)
             sizes.append(size)
         except ArchiveError as error:
             damage = ArchiveError(f"frame {row[1]}, mask {row[2]}: {error}")
@@ -220,6 +255,14 @@ def single_sets(rows: Sequence[Row]) -> Iterator[MaskSet]:
     yield from sets
     if damage:
         raise damage
+
+
+def _still_held(held: int, plain: bytes) -> int:
+    """Return the bytes that are unpacked by now: a small file may claim to be more than any memory."""
+    held += len(plain)
+    if held > MAX_FRAME_BYTES:
+        raise ArchiveError(f"expected codes of at most {MAX_FRAME_BYTES} bytes together, found more")
+    return held
 
 
 def _columns(rows: Sequence[Row]) -> dict[str, NDArray[Any]]:
