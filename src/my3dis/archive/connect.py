@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,7 +45,7 @@ _MEANINGS: tuple[tuple[tuple[str, ...], type[ArchiveError | ResourceError], str]
         ),
         ResourceError,
         "cannot write the archive {path}: the disk is full, a file-size limit is reached or the disk fails "
-        "({error}); what was committed before is intact: free space and run again",
+        "({error}; {free}); what was committed before is intact: free space and run again",
     ),
     (
         ("SQLITE_BUSY", "SQLITE_LOCKED"),
@@ -143,10 +144,17 @@ def is_damage(error: ArchiveError) -> bool:
     return name == "SQLITE_NOTADB" or not any(name.startswith(beginnings) for beginnings, _, _ in _MEANINGS)
 
 
+def _free_space(path: Path) -> str:
+    try:
+        return f"{shutil.disk_usage(path.parent).free / 1e6:,.1f} MB are free there"
+    except OSError:
+        return "free space unknown"
+
+
 def _explain(error: sqlite3.Error, path: Path) -> ArchiveError | ResourceError:
     for beginnings, kind, sentence in _MEANINGS:
         if _name(error).startswith(beginnings):
-            return kind(sentence.format(path=path, error=error))
+            return kind(sentence.format(path=path, error=error, free=_free_space(path)))
     return _damaged(path, error)
 
 

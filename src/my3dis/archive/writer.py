@@ -303,8 +303,9 @@ class StreamingSegmentWriter:
             return
         with self._mutex:
             try:
-                if self._connection is not None:
-                    self.flush()
+                if self._connection is not None and self._commits is not None:
+                    if not self._commits.has_lost:
+                        self._commits.flush()
                     with translated(self.path):
                         self._stand_alone()
             except (ArchiveError, ResourceError) as after:
