@@ -112,8 +112,8 @@ def check_log(path: Path) -> _Found:
     salts, last, taken = last_logged_commit(path)
     if last > taken and last_logged_commit(path)[0] == salts:
         yield Problem(
-            f"the log {path.name}-wal is damaged at its frame {taken + 1} of {last}: what was committed "
-            "after it is not seen"
+            f"the log {path.name}-wal is damaged after its frame {taken} of {last}: what was committed from "
+            "there on is not seen"
         )
 
 
