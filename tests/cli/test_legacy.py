@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import yaml
 
 from my3dis.archive import open_archive
 from my3dis.archive.writer import StreamingSegmentWriter
@@ -136,6 +137,10 @@ def test_the_manifest_says_where_it_comes_from(tmp_path: Path, old: OldRun) -> N
     manifest = read_manifest(run / "manifest.json")
     assert (manifest.status, manifest.scene, manifest.levels) == ("finished", "scene_00001_00", (2, 4))
     assert manifest.frame_slice == "4:45:20"
+    settings = yaml.safe_load((run / "config.yaml").read_text())["stages"]
+    assert settings["ssam"]["proposer"] == "semantic_sam"
+    assert settings["tracker"]["propagator"] == "sam2_video"
+    assert (settings["ssam"]["min_area"], settings["ssam"]["stability_threshold"]) == (300, 0.5)
     for name in ("candidates", "filter", "track"):
         record = manifest.stage(name)
         assert record is not None
@@ -244,6 +249,7 @@ def test_masks_can_be_brought_to_the_size_of_the_images(tmp_path: Path, old: Old
     imported(tmp_path, "--scan", str(scan))
     assert "image_size" in manifest_warnings(tmp_path)
     run = imported(tmp_path, "--scan", str(scan), "--resize")
+    assert manifest_warnings(tmp_path) == {"resized"}
     frame = POSITIONS[0]
     with open_archive(run / "masks.my3dis") as reader:
         masks = reader.frame(frame)

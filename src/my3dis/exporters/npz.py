@@ -136,7 +136,13 @@ def _tree(path: Path, tracks: ArchiveReader) -> tuple[dict[int, int], dict[int, 
 
 def _manifest(run_dir: Path, frames: list[int], levels: list[int]) -> dict[str, object]:
     run = _json(run_dir / "manifest.json") if (run_dir / "manifest.json").is_file() else {}
-    known = {"scene": run.get("scene"), "data_path": run.get("scan"), "frames": run.get("frame_slice")}
+    known = {
+        "scene": run.get("scene"),
+        "data_path": run.get("scan"),
+        "frames": run.get("frame_slice"),
+        "proposer": _plugin(run, "proposer"),
+        "propagator": _plugin(run, "tracker"),
+    }
     return {
         "mode": "exported",
         "levels": levels,
@@ -146,6 +152,13 @@ def _manifest(run_dir: Path, frames: list[int], levels: list[int]) -> dict[str, 
         "mask_scale_ratio": 1.0,
         "generator": "my3dis export",
     }
+
+
+def _plugin(run: dict[str, Any], role: str) -> str | None:
+    """Return the name of the plug-in that a run's manifest gives with its version, or None."""
+    plugins = run.get("plugins")
+    text = plugins.get(role) if isinstance(plugins, dict) else None
+    return text.split()[0].rstrip(":") if isinstance(text, str) and text.strip() else None
 
 
 def _json(path: Path) -> dict[str, Any]:

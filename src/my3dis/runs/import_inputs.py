@@ -26,6 +26,9 @@ __all__ = ["ImportOptions", "import_inputs"]
 
 _LOG = logging.getLogger(__name__)
 _NAME = re.compile(r"[\w-][\w.-]{0,200}")
+_PROPOSER, _PROPAGATOR = "semantic_sam", "sam2_video"
+"""What made the masks and tracks of every run of the earlier system."""
+
 _SUBSET = "selected_frames"
 """Folder of links to (or copies of) the selected frames in an old run."""
 
@@ -158,8 +161,11 @@ def _readers(run: LegacyRun) -> Iterator[Iterator[LegacyFrame]]:
 
 def _config(run: LegacyRun, numbers: Sequence[int], output: Path, name: str) -> Config:
     """Return settings that say what the old run was made with, as far as it tells."""
-    recorded = run.manifest.numbers
-    values: dict[str, object] = {}
+    recorded, texts = run.manifest.numbers, run.manifest.texts
+    values: dict[str, object] = {
+        "stages.ssam.proposer": texts.get("proposer", _PROPOSER),
+        "stages.tracker.propagator": texts.get("propagator", _PROPAGATOR),
+    }
     for key, old in (
         ("stages.ssam.min_area", "min_area"),
         ("stages.ssam.fill_area", "fill_area"),
@@ -177,7 +183,7 @@ def _config(run: LegacyRun, numbers: Sequence[int], output: Path, name: str) -> 
         "experiment.levels": [level.level for level in run.levels],
         "experiment.frames": frames,
         "experiment.output_root": str(output.absolute()),
-        "experiment.tag": run.manifest.texts.get("experiment_tag"),
+        "experiment.tag": texts.get("experiment_tag"),
         "experiment.check": "off",
     }
     return load_config(values={**experiment, **values}, environment=False)

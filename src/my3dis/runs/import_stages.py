@@ -195,10 +195,9 @@ def _count(heads: Sequence[Head], masks: MaskSet, facts: Counter[str]) -> None:
     """Count candidates without pixels, and recorded boxes that are not those of the pixels."""
     found = with_pixels(heads)
     facts["without_pixels"] += sum(len(head.content.items) for head in heads) - len(found)
-    boxes = zip(found, masks.boxes.tolist(), strict=True)
-    facts["box_differs"] += sum(
-        i.box_xyxy is not None and i.box_xyxy != tuple(box) for (_, i, _), box in boxes
-    )
+    for (_, item, mask), box in zip(found, masks.boxes.tolist(), strict=True):
+        is_known = item.box_xyxy is not None and mask.image_size == masks.image_size
+        facts["box_differs"] += is_known and item.box_xyxy != tuple(box)
 
 
 def _pixels_of(level: LegacyLevel) -> Callable[[], Iterator[LegacyFrame]] | None:

@@ -17,7 +17,7 @@ __all__ = ["LegacyLevel", "LegacyManifest", "LegacyRun", "open_legacy_run"]
 _LEVEL = re.compile(r"level_(\d{1,4})")
 _SLICE = re.compile(r"(\d{1,9})?:(-?\d{1,9})?:(\d{1,9})?")
 _SCALED = re.compile(r"_scale(\d*\.?\d+)x")
-_TEXTS = ("scene", "scene_dir", "data_path", "timestamp", "sam_ckpt", "experiment_tag")
+_TEXTS = ("scene", "scene_dir", "data_path", "experiment_tag", "proposer", "propagator")
 _NUMBERS = ("min_area", "fill_area", "stability_threshold", "ssam_freq", "sam2_max_propagate")
 
 
@@ -49,7 +49,8 @@ class LegacyManifest:
         selected_frames: names of colour files.
         selected_indices: their positions in the scan; empty in runs that do not record them.
         frames: the slice as text, such as ``1200:1600:20``, or None.
-        texts: scene, scene_dir, data_path, timestamp, sam_ckpt, experiment_tag, where recorded.
+        texts: scene, scene_dir, data_path, experiment_tag, where recorded; proposer and propagator in
+            runs that `my3dis export` wrote.
         numbers: min_area, fill_area, stability_threshold, ssam_freq, sam2_max_propagate, where recorded.
     """
 
