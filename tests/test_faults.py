@@ -154,7 +154,10 @@ def stage_at_work(folder: Path) -> str:
 def test_a_run_killed_five_times_ends_as_if_nothing_had_happened(
     scan: Scan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One run is killed five times, on from stage to stage, and continued by the same command each time."""
+    """One run is killed five times, on from stage to stage, and continued by the same command each time.
+
+    While it comes to its end, the same command elsewhere is refused and changes nothing.
+    """
     folder, rng, where = run_folder(tmp_path), random.Random(5), Counter[str]()
     for n, stage in enumerate(("", "candidates", "track", "lift", "report")):
         process = start(scan.root, tmp_path, network=n % 2 == 1)
@@ -162,10 +165,26 @@ def test_a_run_killed_five_times_ends_as_if_nothing_had_happened(
         assert killed_after(process, rng.uniform(0, 0.2))
         where[stage_at_work(folder)] += 1
         assert_committed_frames_are_sound(folder, scan.folder)
-    finish(start(scan.root, tmp_path))
+    last = start(scan.root, tmp_path)
+    assert_a_second_run_is_refused(scan, tmp_path, last)
+    finish(last)
     assert_same_results(folder, scan.folder)
     with capsys.disabled():
         sys.stdout.write(f"\nrun killed: 5/5 survived; {dict(where)}\n")
+
+
+def assert_a_second_run_is_refused(scan: Scan, output: Path, first: subprocess.Popen[str]) -> None:
+    """A second run of the same folder names the process of the first and what to do."""
+    lock, deadline = run_folder(output) / ".lock", time.monotonic() + 120
+    while not lock.is_file() or lock.read_text() != f"{first.pid}\n":
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    first.send_signal(signal.SIGSTOP)  # it must not end meanwhile
+    second = start(scan.root, output)
+    said, _ = second.communicate(timeout=120)
+    first.send_signal(signal.SIGCONT)
+    assert second.returncode == 5
+    assert f"another process ({first.pid}) is working in {run_folder(output)}; wait for it" in said
 
 
 def wait_for_stage(process: subprocess.Popen[str], folder: Path, stage: str) -> None:
@@ -217,22 +236,27 @@ def assert_clear_shortage(process: subprocess.Popen[str], folder: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "limits",
+    ("network", "limits"),
     [
-        (40_000, 180_000),
-        pytest.param(tuple(int(500 * 1.5**n) for n in range(15)), marks=[SOAK, pytest.mark.timeout(3600)]),
+        (False, (180_000,)),
+        *(
+            pytest.param(network, tuple(int(500 * 1.5**n) for n in range(16)), marks=SOAK)
+            for network in (False, True)
+        ),
     ],
-    ids=["two", "many"],
+    ids=["one", "many", "many-rollback"],
 )
+@pytest.mark.timeout(3600)
 def test_a_run_that_meets_a_file_size_limit_goes_on_later(
-    scan: Scan, tmp_path: Path, capsys: pytest.CaptureFixture[str], limits: tuple[int, ...]
+    scan: Scan, tmp_path: Path, capsys: pytest.CaptureFixture[str], network: bool, limits: tuple[int, ...]
 ) -> None:
     """At limits that hit the archives, their logs, the clouds or the report: exit 5, and nothing is lost."""
     folder, hit = run_folder(tmp_path), []
     for limit in limits:
-        hit.append(assert_clear_shortage(start(scan.root, tmp_path, limit=limit), folder))
+        process = start(scan.root, tmp_path, network=network, limit=limit)
+        hit.append(assert_clear_shortage(process, folder))
         assert_committed_frames_are_sound(folder, scan.folder)
-    finish(start(scan.root, tmp_path))
+    finish(start(scan.root, tmp_path, network=network))
     assert_same_results(folder, scan.folder)
     with capsys.disabled():
         sys.stdout.write(f"\nfile-size limits met by: {', '.join(hit)}\n")
@@ -258,18 +282,14 @@ def in_own_name_space(script: str) -> list[str]:
     return [shutil.which("unshare") or "false", "--map-root-user", "--mount", "sh", "-c", script]
 
 
-@pytest.mark.parametrize(
-    "sizes_kib",
-    [(360,), pytest.param(tuple(range(40, 720, 40)), marks=[SOAK, pytest.mark.timeout(3600)])],
-    ids=["one", "many"],
-)
+@SOAK
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("network", [False, True], ids=["wal", "rollback"])
 def test_a_run_on_a_full_disk_goes_on_when_there_is_space(
-    scan: Scan, may_mount: Path, tmp_path: Path, network: bool, sizes_kib: tuple[int, ...]
+    scan: Scan, may_mount: Path, tmp_path: Path, network: bool
 ) -> None:
     """A real file system is full: exit 5, sound archives; with more space the same command completes."""
-    if len(sizes_kib) == 1 and network:
-        pytest.skip("both journals are tried in the long campaign (make soak)")
+    sizes_kib = range(40, 720, 40)
     disk, kept = shlex.quote(str(may_mount)), shlex.quote(str(tmp_path / "kept"))
     run = shlex.join(command(scan.root, may_mount / "out", network=network))
     check = f"{shlex.quote(sys.executable)} -m my3dis verify {disk}/out/small/default"
@@ -286,18 +306,3 @@ def test_a_run_on_a_full_disk_goes_on_when_there_is_space(
     assert "Traceback" not in done.stderr
     assert done.stderr.count("my3dis: error: cannot ") == len(sizes_kib), done.stderr
     assert_same_results(run_folder(tmp_path / "kept"), scan.folder)
-
-
-def test_a_second_run_is_refused_and_the_first_goes_on(scan: Scan, tmp_path: Path) -> None:
-    """Two runs of the same folder: the second names the process of the first and changes nothing."""
-    first = start(scan.root, tmp_path)
-    folder = run_folder(tmp_path)
-    wait_for_stage(first, folder, "candidates")
-    first.send_signal(signal.SIGSTOP)
-    second = start(scan.root, tmp_path)
-    said, _ = second.communicate(timeout=120)
-    first.send_signal(signal.SIGCONT)
-    assert second.returncode == 5
-    assert f"another process ({first.pid}) is working in {folder}" in said
-    finish(first)
-    assert_same_results(folder, scan.folder)

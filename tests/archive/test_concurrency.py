@@ -82,9 +82,13 @@ def start(code: str, *arguments: object) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
-    ("readers", "frames"), [(2, 40), pytest.param(6, 2000, marks=[SOAK, pytest.mark.timeout(3600)])]
+    ("mode", "readers", "frames"),
+    [
+        ("wal", 2, 30),
+        ("batches", 2, 30),
+        *(pytest.param(mode, 6, 2000, marks=[SOAK, pytest.mark.timeout(3600)]) for mode in MODES),
+    ],
 )
 def test_readers_see_whole_frames_while_another_process_writes(
     tmp_path: Path, mode: str, readers: int, frames: int

@@ -86,14 +86,17 @@ def check_stored(path: Path, said: str) -> None:
     assert verify(path).ok
 
 
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
-    "limits",
+    ("mode", "limits"),
     [
-        (20_000, 150_000),
-        pytest.param(tuple(range(1, 400_000, 13_331)), marks=[SOAK, pytest.mark.timeout(3600)]),
+        ("wal", (20_000, 150_000)),
+        ("batches", (150_000,)),
+        *(
+            pytest.param(mode, tuple(range(1, 400_000, 13_331)), marks=[SOAK, pytest.mark.timeout(3600)])
+            for mode in MODES
+        ),
     ],
-    ids=["two", "many"],
+    ids=["wal", "batches", *(f"many-{mode}" for mode in MODES)],
 )
 def test_a_writer_program_at_file_size_limits(tmp_path: Path, mode: str, limits: tuple[int, ...]) -> None:
     """At every limit the program ends with a clear error; with the limit lifted it comes to the same end."""
@@ -117,7 +120,6 @@ def test_a_writer_program_at_file_size_limits(tmp_path: Path, mode: str, limits:
     ("mode", "sizes_kib"),
     [
         ("wal", (40, 120)),
-        ("batches", (120,)),
         *(pytest.param(mode, (4, 16, 40, 64, 120, 160, 200, 240), marks=SOAK) for mode in MODES),
     ],
     ids=str,
