@@ -243,12 +243,42 @@ def test_with_the_scan_the_report_can_be_drawn(
         assert reader.frames() == (list(POSITIONS) if count == 60 else [0, 1, 2])
 
 
-def test_masks_can_be_brought_to_the_size_of_the_images(tmp_path: Path, old: OldRun) -> None:
+@pytest.mark.parametrize(
+    ("images", "scene", "dataset"),
+    [("hall/outputs/color", "hall", "multiscan"), ("scene_00002_00/pictures", "scene_00002_00", "images")],
+)
+def test_the_scene_is_not_named_after_the_folder_of_its_images(
+    tmp_path: Path, old: OldRun, images: str, scene: str, dataset: str
+) -> None:
+    """An old run names the folder of its colour images; the scan around it, with its name, is opened."""
+    write_manifest(old.root, data_path=str(write_images(tmp_path / images, 60)))
+    assert main(["import-legacy", str(old.root), str(tmp_path / "runs"), "-q"]) == 0
+    assert [path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()] == [scene]
+    assert read_manifest(tmp_path / "runs" / scene / "old" / "manifest.json").dataset == dataset
+
+
+def test_a_scan_whose_frames_have_other_names_is_said(tmp_path: Path, old: OldRun) -> None:
+    """Frames 4, 24, 44 of any scan would do; their names tell whether it is the one."""
+    scan = write_images(tmp_path / "scene_00001_00", 60)
+    imported(tmp_path, "--scan", str(scan))
+    assert not manifest_warnings(tmp_path)
+    write_manifest(old.root, selected_frames=["11077.png", "11095.png", "11112.png"])
+    imported(tmp_path)
+    assert not manifest_warnings(tmp_path)
+    imported(tmp_path, "--scan", str(scan))
+    assert manifest_warnings(tmp_path) == {"frame_names"}
+
+
+def test_masks_can_be_brought_to_the_size_of_the_images(
+    tmp_path: Path, old: OldRun, capsys: pytest.CaptureFixture[str]
+) -> None:
     """With --resize, smaller masks are enlarged by nearest neighbour; without, the difference is said."""
     scan = write_images(tmp_path / "scene_00001_00", 60, (2 * SIZE[0], 2 * SIZE[1]))
     imported(tmp_path, "--scan", str(scan))
     assert "image_size" in manifest_warnings(tmp_path)
+    assert "no report yet: masks and images differ in size" in capsys.readouterr().out
     run = imported(tmp_path, "--scan", str(scan), "--resize")
+    assert f"my3dis stage report {run}" in capsys.readouterr().out
     assert manifest_warnings(tmp_path) == {"resized"}
     frame = POSITIONS[0]
     with open_archive(run / "masks.my3dis") as reader:

@@ -46,7 +46,9 @@ def _import(arguments: argparse.Namespace, console: Console) -> int:
     )
     for name, masks, frames in result.masks:
         print(f"{name:<18} {masks:,} masks in {frames:,} frames")
-    if result.has_scan:
+    if not result.fits_scan:
+        print("no report yet: masks and images differ in size; import again with --resize")
+    elif result.has_scan:
         print(f"my3dis stage report {result.run_dir}   draws the report")
     else:
         print("no report yet: the colour frames are not available; import again with --scan")

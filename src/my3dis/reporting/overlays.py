@@ -65,7 +65,10 @@ def draw_masks(
     height, full_width = color.shape[:2]
     if len(masks) and masks.image_size != (height, full_width):
         have = f"{masks.image_size[1]}x{masks.image_size[0]}"
-        raise DataError(f"expected masks of {full_width}x{height} as the image, found {have}")
+        raise DataError(
+            f"expected masks of {full_width}x{height} as the image, found {have}; import an old run with "
+            "--resize, or make the masks of this scan again"
+        )
     factor = max(1, math.ceil(2 * width / full_width))
     canvas = _ground(color, factor, style.fade)
     line = max(1, round(style.outline_px * full_width * factor / width))

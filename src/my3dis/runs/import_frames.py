@@ -6,6 +6,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,9 @@ from my3dis.archive.legacy import LegacyFrame, LegacyItem, LegacyRun, frame_tree
 from my3dis.archive.legacy.masks import LegacyMask, resized
 from my3dis.errors import DataError
 from my3dis.masks.build import from_codes
+from my3dis.protocols import SceneReader
 from my3dis.runs.absent_scan import AbsentScan
+from my3dis.runs.layout import RunLayout
 from my3dis.stages.context import StageContext, StageWarning
 from my3dis.types import NO_ID, MaskSet, MaskSource
 
@@ -26,9 +29,11 @@ __all__ = [
     "ImportSource",
     "Sizes",
     "masks_of",
+    "misfits",
     "parents_of",
     "side_by_side",
     "warn",
+    "warn_of_names",
     "warn_of_sizes",
     "warn_resized",
     "with_pixels",
@@ -187,23 +192,49 @@ def warn_resized(context: StageContext, stage: str, count: int) -> None:
         )
 
 
-def warn_of_sizes(context: StageContext, stage: str) -> None:
-    """Say which archives have masks of another size than the scan's images."""
-    overview, layout = context.reader.overview, context.layout
-    if isinstance(context.reader, AbsentScan):
-        return
+def misfits(layout: RunLayout, reader: SceneReader) -> list[tuple[str, tuple[int, int]]]:
+    """Return name and (H, W) of archives whose masks have another size than the scan's images."""
+    if isinstance(reader, AbsentScan):
+        return []
+    found = []
     for path in (layout.candidates, layout.masks, layout.tracks):
         if not path.is_file():
             continue
-        with open_archive(path) as reader:
-            frames = reader.frames()
-            height, width = reader.image_size(frames[0]) if frames else overview.image_size
-        if (height, width) != overview.image_size:
-            warn(
-                context,
-                stage,
-                "image_size",
-                f"{path.name} has masks of {width}x{height}, the scan images of "
-                f"{overview.image_size[1]}x{overview.image_size[0]}; stages that read both need masks "
-                "imported with --resize",
-            )
+        with open_archive(path) as archive:
+            frames = archive.frames()
+            size = archive.image_size(frames[0]) if frames else reader.overview.image_size
+        if size != reader.overview.image_size:
+            found.append((path.name, size))
+    return found
+
+
+def warn_of_sizes(context: StageContext, stage: str) -> None:
+    """Say which archives have masks of another size than the scan's images."""
+    rows, columns = context.reader.overview.image_size
+    for name, (height, width) in misfits(context.layout, context.reader):
+        warn(
+            context,
+            stage,
+            "image_size",
+            f"{name} has masks of {width}x{height}, the scan images of {columns}x{rows}; stages that read "
+            "both need masks imported with --resize",
+        )
+
+
+def warn_of_names(context: StageContext, stage: str, source: ImportSource) -> None:
+    """Say when the first selected frame has another name in the scan: it may be the wrong scan."""
+    names = source.run.manifest.selected_frames
+    if not names or isinstance(context.reader, AbsentScan):
+        return
+    position = source.run.position_of(0, names[0])
+    frame = source.number_of(0, names[0])
+    # Old runs and exported ones number frames whose names they do not know.
+    expected, found = Path(names[0]).stem, context.reader.frame(frame).name
+    if frame == position and expected not in (found, f"{position:05d}"):
+        warn(
+            context,
+            stage,
+            "frame_names",
+            f"frame {frame} is called {expected!r} in the old run and {found!r} in "
+            f"{context.reader.overview.root}; if that is another scan, import again with the right --scan",
+        )

@@ -32,6 +32,9 @@ _PROPOSER, _PROPAGATOR = "semantic_sam", "sam2_video"
 _SUBSET = "selected_frames"
 """Folder of links to (or copies of) the selected frames in an old run."""
 
+_IMAGES = "images"
+"""The reader of plain folders of images, which takes a folder's name for that of the scene."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportOptions:
@@ -68,7 +71,9 @@ def import_inputs(run: LegacyRun, output: Path, options: ImportOptions) -> tuple
     number_of = _numbering(run, reader)
     selected = [number_of(k, name) for k, name in enumerate(run.manifest.selected_frames)]
     frames = tuple(sorted(set(selected or found)))
-    scene, name = reader.overview.scene, options.name or run.root.absolute().name
+    is_unnamed = options.scan is None and reader.overview.dataset == _IMAGES
+    scene = run.scene if is_unnamed else reader.overview.scene
+    name = options.name or run.root.absolute().name
     if not _NAME.fullmatch(name):
         raise ConfigError(f"expected a name of letters, digits, . _ and -, found {name[:80]!r}; give --name")
     if not _NAME.fullmatch(scene):
@@ -114,13 +119,35 @@ def _numbering(run: LegacyRun, reader: SceneReader) -> FrameNumbers:
 def _open(run: LegacyRun, options: ImportOptions) -> SceneReader | None:
     if options.scan is not None:
         return open_scan(options.scan)
-    named = (Path(run.manifest.texts.get(key, "")) for key in ("scene_dir", "data_path"))
-    for path in (*named, run.root.absolute() / _SUBSET):
-        if path.is_absolute() and path.is_dir():
-            try:
-                return open_scan(path)
-            except My3DISError as error:
-                _LOG.info("the old run's scan cannot be used: %s", error)
+    images = Path(run.manifest.texts.get("data_path", ""))
+    for path in (Path(run.manifest.texts.get("scene_dir", "")), images, run.root.absolute() / _SUBSET):
+        reader = _opened(path)
+        if reader is not None:
+            return (_around(images, len(reader)) or reader) if path == images else reader
+    return None
+
+
+def _opened(path: Path) -> SceneReader | None:
+    if not path.is_absolute() or not path.is_dir():
+        return None
+    try:
+        return open_scan(path)
+    except My3DISError as error:
+        _LOG.info("the old run's scan cannot be used: %s", error)
+        return None
+
+
+def _around(images: Path, count: int) -> SceneReader | None:
+    """Return the scan whose colour images lie in a folder: it knows its name, depth and poses.
+
+    One with another number of frames numbers them in another way.
+    """
+    if images.name != "color":
+        return None
+    for path in (images.parent, images.parent.parent):
+        reader = _opened(path)
+        if reader is not None and reader.overview.dataset != _IMAGES and len(reader) == count:
+            return reader
     return None
 
 

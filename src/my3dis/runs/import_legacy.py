@@ -17,7 +17,7 @@ from my3dis.errors import ConfigError
 from my3dis.monitoring.display import Display, SilentDisplay
 from my3dis.runs.absent_scan import AbsentScan
 from my3dis.runs.digest import StageFingerprint
-from my3dis.runs.import_frames import ImportSource
+from my3dis.runs.import_frames import ImportSource, misfits
 from my3dis.runs.import_inputs import ImportOptions, import_inputs
 from my3dis.runs.import_stages import ImportCandidates, ImportFiltered
 from my3dis.runs.import_tracks import ImportTracks
@@ -49,6 +49,7 @@ class ImportResult:
         run_dir: the new run's folder.
         masks: (archive, masks, frames) of the archives that were written.
         has_scan: whether the scan's images are there, for the report and later stages.
+        fits_scan: whether the masks have the size of those images, as the report needs them.
         did_nothing: whether everything was there already.
         warnings: what a person should know.
     """
@@ -56,6 +57,7 @@ class ImportResult:
     run_dir: Path
     masks: tuple[tuple[str, int, int], ...]
     has_scan: bool
+    fits_scan: bool
     did_nothing: bool
     warnings: tuple[StageWarning, ...]
 
@@ -88,6 +90,7 @@ def import_legacy_run(
         run_dir=inputs.layout.root,
         masks=_written(inputs.layout),
         has_scan=not isinstance(inputs.reader, AbsentScan),
+        fits_scan=not misfits(inputs.layout, inputs.reader),
         did_nothing=did_nothing,
         warnings=tuple(session.warnings),
     )
@@ -115,8 +118,10 @@ def _plan(source: ImportSource, inputs: RunInputs, earlier: Manifest | None) -> 
     made_of = ((_SOURCE, origin), ("old files", files), ("image size", size), ("importer", _VERSION))
     plan: list[PlannedStage] = []
     for stage in (ImportCandidates(source), ImportFiltered(source), ImportTracks(source)):
-        text = json.dumps([stage.NAME, made_of, inputs.frames])
-        fingerprint = StageFingerprint(hashlib.sha256(text.encode()).hexdigest(), (), made_of)
+        # The last stage compares the masks with the scan, which may have been found since.
+        scan = (("scan", str(inputs.reader.overview.root)),) if stage.NAME == "track" else ()
+        text = json.dumps([stage.NAME, made_of, scan, inputs.frames])
+        fingerprint = StageFingerprint(hashlib.sha256(text.encode()).hexdigest(), (), made_of + scan)
         record = earlier.stage(stage.NAME) if earlier else None
         reuse = record is not None and record.digest == fingerprint.digest and record.is_complete
         reuse = reuse and record is not None and _is_whole(record, inputs.layout)

@@ -12,7 +12,14 @@ from my3dis.archive.legacy import LegacyFrame, LegacyLevel, iter_segments, objec
 from my3dis.archive.legacy.relations import ObjectTree
 from my3dis.masks.build import from_codes
 from my3dis.masks.codec import to_rle_mask
-from my3dis.runs.import_frames import ImportSource, Sizes, warn, warn_of_sizes, warn_resized
+from my3dis.runs.import_frames import (
+    ImportSource,
+    Sizes,
+    warn,
+    warn_of_names,
+    warn_of_sizes,
+    warn_resized,
+)
 from my3dis.runs.relations import Relations, save_relations
 from my3dis.stages.context import StageContext, StageOutcome
 from my3dis.tracking.relations import Containment, TrackParent
@@ -68,6 +75,7 @@ class ImportTracks:
         layout = context.layout
         levels = [level for level in self.source.run.levels if level.segments is not None]
         self._warn_missing(context)
+        warn_of_names(context, self.NAME, self.source)
         discard_archive(layout.tracks)
         layout.relations.unlink(missing_ok=True)
         if not levels:
