@@ -12,6 +12,7 @@ from math import gcd
 from pathlib import Path
 
 from my3dis.archive.legacy import LegacyFrame, LegacyRun, iter_filtered, iter_raw, iter_segments
+from my3dis.archive.legacy.limits import MAX_FRAMES
 from my3dis.config import Config
 from my3dis.config.load import load_config
 from my3dis.errors import ConfigError, DataError, My3DISError
@@ -163,6 +164,8 @@ def _first_look(run: LegacyRun) -> tuple[tuple[int, int], tuple[int, ...]]:
     for frames in _readers(run):
         for frame in frames:
             numbers.add(run.position_of(frame.index, frame.name))
+            if len(numbers) > MAX_FRAMES:
+                raise DataError(f"{run.root}: expected at most {MAX_FRAMES} frames, found more")
             masks = (item.mask for item in frame.items if item.mask is not None)
             first = next(masks, None)
             size = size or (first.image_size if first else None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+import time
 import tracemalloc
 import warnings
 from collections.abc import Callable, Iterable
@@ -23,6 +24,7 @@ from my3dis.archive.legacy import (
     object_trees,
     open_legacy_run,
     pickle_stream,
+    segments,
 )
 from my3dis.archive.legacy.pickle_stream import PickleStream
 from my3dis.errors import ArchiveError, DataError
@@ -114,6 +116,34 @@ def test_a_frame_of_too_many_runs_is_refused(tmp_path: Path) -> None:
     pixels[::2, :] = True
     old_style.write_json_zip(tmp_path / "video_segments.npz", {0: dict.fromkeys(range(18), pixels)})
     with pytest.raises(DataError, match="bytes in a frame"):
+        list(iter_segments(tmp_path / "video_segments.npz"))
+
+
+EMPTY_FRAMES = [corpus.text(str(number)) + b"}" for number in range(60_000)]
+RENUMBERED = [corpus.text(str(number)) + b"}q\0s" for number in range(30_000)]
+
+
+@pytest.mark.parametrize(
+    ("instructions", "frames"),
+    [(b"}(" + b"".join(EMPTY_FRAMES) + b"u", 60_000), (b"}r\x80\x84\x1e\0" + b"".join(RENUMBERED), 30_000)],
+    ids=["frames that wait for each other", "one number given again and again"],
+)
+def test_time_grows_with_the_length_of_a_pickle_only(
+    tmp_path: Path, instructions: bytes, frames: int
+) -> None:
+    """What was read before is not looked through again at every frame: that took minutes to hours."""
+    corpus.pickled(tmp_path, b"\x80\x04" + instructions + b".")
+    began = time.process_time()
+    assert sum(1 for _ in iter_segments(tmp_path / "video_segments.npz")) == frames
+    assert time.process_time() - began < 15
+
+
+def test_frames_are_numbered_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The numbers of frames are held, so there is an end to them."""
+    monkeypatch.setattr(segments, "MAX_FRAMES", 2)
+    tracks = old_style.some_tracks(0, (0, 1, 2), (9, 13))
+    old_style.write_pickled_dense(tmp_path / "video_segments.npz", tracks)
+    with pytest.raises(DataError, match="at most 2 frames, found more"):
         list(iter_segments(tmp_path / "video_segments.npz"))
 
 

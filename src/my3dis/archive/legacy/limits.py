@@ -10,6 +10,7 @@ __all__ = [
     "MAX_BLANK_CHARS",
     "MAX_DEPTH",
     "MAX_DIRECTORY_BYTES",
+    "MAX_FRAMES",
     "MAX_FRAME_CODE_BYTES",
     "MAX_FRAME_MEMBER_BYTES",
     "MAX_ID",
@@ -54,6 +55,9 @@ MAX_SMALL_BYTES = 4096
 
 MAX_MEMO = 4_000_000
 """Objects that a pickle may number for later reference: five per mask, so 800,000 masks."""
+
+MAX_FRAMES = 1_000_000
+"""Frames of a level, nine hours of video: their numbers are held to refuse a repeat."""
 
 MAX_ITEMS_PER_FRAME = 10_000
 """Masks of one frame and level."""

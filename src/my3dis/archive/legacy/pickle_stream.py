@@ -76,7 +76,7 @@ class PickleStream:
         self._held = Held()
         self._steps = 0
         self._outer: object = _NOT_YET
-        self._outer_depth = 0
+        self._outer_depth = self._outer_place = 0
         self._dictionaries = 0
         self._ready: list[Pair] = []
 
@@ -192,9 +192,10 @@ class PickleStream:
         depth = len(self._below)
         # Directly after an outermost dictionary comes the next one of an array; after a key, a value.
         follows = bool(self._stack) and self._stack[-1] is self._outer
-        is_inside = not follows and any(value is self._outer for value in self._stack)
+        below = self._stack[self._outer_place : self._outer_place + 1]
+        is_inside = not follows and bool(below) and below[0] is self._outer
         if self._outer is _NOT_YET or (depth == self._outer_depth and not is_inside):
-            self._outer, self._outer_depth = made, depth
+            self._outer, self._outer_depth, self._outer_place = made, depth, len(self._stack)
             self._dictionaries += 1
         self._push(made)
 

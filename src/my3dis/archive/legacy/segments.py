@@ -17,10 +17,7 @@ import numpy as np
 from my3dis.archive.legacy.containers import Member, ZipMembers, open_regular, open_zip
 from my3dis.archive.legacy.frames import LegacyFrame, frame_name
 from my3dis.archive.legacy.json_stream import JsonCursor
-from my3dis.archive.legacy.limits import (
-    MAX_FRAME_MEMBER_BYTES,
-    MAX_ITEMS_PER_FRAME,
-)
+from my3dis.archive.legacy.limits import MAX_FRAME_MEMBER_BYTES, MAX_FRAMES, MAX_ITEMS_PER_FRAME
 from my3dis.archive.legacy.masks import (
     BITS,
     LegacyItem,
@@ -69,6 +66,8 @@ def iter_segments(path: Path) -> Iterator[LegacyFrame]:
             if frame.index in seen:
                 raise DataError(f"{path}: expected each frame once, found frame {frame.index} twice")
             seen.add(frame.index)
+            if len(seen) > MAX_FRAMES:
+                raise DataError(f"{path}: expected at most {MAX_FRAMES} frames, found more")
             yield frame
 
 
