@@ -120,7 +120,7 @@ def test_a_writer_program_at_file_size_limits(tmp_path: Path, mode: str, limits:
     ("mode", "sizes_kib"),
     [
         ("wal", (40, 120)),
-        *(pytest.param(mode, (4, 16, 40, 64, 120, 160, 200, 240), marks=SOAK) for mode in MODES),
+        *(pytest.param(mode, (4, 48, 100, 150, 200), marks=SOAK) for mode in MODES),
     ],
     ids=str,
 )
@@ -137,7 +137,9 @@ def test_a_writer_program_on_a_full_disk(tmp_path: Path, mode: str, sizes_kib: t
     script = [f"mount -t tmpfs -o size=4k none {place} || exit 90"]
     for size in sizes_kib:
         script.append(f"mount -o remount,size={size}k {place} && {run} && exit 91; [ $? = 5 ] || exit 92")
-        script.append(f"if [ -e {place}/a.my3dis ]; then {check} || exit 93; fi")
+        # SQLite needs a little space to read the log of a writer that could not close.
+        script.append(f"mount -o remount,size={size + 64}k {place} || exit 93")
+        script.append(f"if [ -e {place}/a.my3dis ]; then {check} || exit 94; fi")
     script.append(
         f"mount -o remount,size=16m {place} && {run} && cp {place}/a.my3dis {shlex.quote(str(kept))}"
     )

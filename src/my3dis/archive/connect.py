@@ -217,6 +217,7 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
 
     Raises:
         ArchiveError: if there is no file, or it needs a recovery that is not possible here.
+        ResourceError: if the disk is too full to read the log of a writer that has not closed.
     """
     if not path.is_file():
         found = "a folder" if path.is_dir() else "none"
@@ -225,6 +226,11 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
         try:
             return _connect(path, "mode=ro")
         except sqlite3.OperationalError as error:
+            if _name(error).startswith(_MEANINGS[0][0]):
+                raise ResourceError(
+                    f"cannot read the archive {path}: its writer has not closed it, and to read its log "
+                    f"takes 32 KiB beside it ({error}; {_free_space(path)}); free some space and try again"
+                ) from error
             if not _name(error).startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
                 raise
         try:

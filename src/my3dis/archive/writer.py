@@ -310,6 +310,7 @@ class StreamingSegmentWriter:
                         self._stand_alone()
             except (ArchiveError, ResourceError) as after:
                 # The first error is the one to report; what was committed is safe.
-                logger.warning("%s is left as it was committed last: %s", self.path, after)
+                level = logging.DEBUG if isinstance(error, ResourceError) else logging.WARNING
+                logger.log(level, "%s is left as it was committed last: %s", self.path, after)
             finally:
                 self._disconnect()
