@@ -55,7 +55,10 @@ class ByColor:
         self.seen: list[NDArray[np.uint8]] = []
         self.prompts: list[NDArray[np.float32]] = []
 
-    def encode(self, image: Tensor) -> ImageFeatures:
+    def encode_together(self, images: Sequence[Tensor]) -> list[ImageFeatures]:
+        return [self._encode(image) for image in images]
+
+    def _encode(self, image: Tensor) -> ImageFeatures:
         self.backbone_passes += 1
         self.seen.append(image.permute(1, 2, 0).numpy().copy())
         size = (int(image.shape[1]), int(image.shape[2]))

@@ -18,9 +18,14 @@ from my3dis.backends.proposers.semantic_sam.proposer import SemanticSamProposer
 from my3dis.protocols import BackendOptions
 from my3dis.refinement.progressive import RefineOptions, refine
 from my3dis.types import MaskSet
+from tests.backends.isolation import require_as_before
 from tests.backends.proposers.semantic_sam import painted, tiny
 
 LEVELS = (2, 4)
+WORK = """
+from my3dis.refinement.progressive import RefineOptions, refine
+assert len(refine(picture(0), (2, 4), plugins.proposer("semantic_sam").create(options), RefineOptions()).kept)
+"""
 
 
 def made(folder: Path, mode: str = "mask") -> SemanticSamProposer:
@@ -114,3 +119,8 @@ def test_settings_that_somebody_chose_come_back(tmp_path: Path) -> None:
         torch.set_float32_matmul_precision(precision)
         torch.backends.cudnn.allow_tf32 = convolutions
     assert masks == plain
+
+
+def test_a_fresh_process_is_as_before(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nor does what is imported and built for the first time, such as torch's compiler, leave anything."""
+    require_as_before(WORK, tiny.write_checkpoint(tmp_path_factory.mktemp("weights")), tmp_path)

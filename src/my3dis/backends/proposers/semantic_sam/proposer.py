@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
@@ -10,7 +9,6 @@ from dataclasses import replace
 from itertools import islice
 
 import numpy as np
-import torch
 
 from my3dis.backends.proposers.semantic_sam.automatic import (
     FULL_SIZE,
@@ -39,7 +37,6 @@ from my3dis.backends.torch_models.devices import (
     PeakMemory,
     choose_device,
     choose_dtype,
-    parity_numerics,
     torch_errors,
 )
 from my3dis.backends.torch_models.weights import find_weights
@@ -138,7 +135,7 @@ class SemanticSamProposer:
         """
         tokens = tokens_for_levels([level])
         found = _Proposals()
-        with self._lock, torch_errors("Semantic-SAM"), self._numerics():
+        with self._lock, torch_errors("Semantic-SAM"):
             shown = self._shown(frame)
             views = self._views(shown, parents)
             while some := list(islice(views, self._encoder.batches.size)):
@@ -179,10 +176,6 @@ class SemanticSamProposer:
             facts += [(name, self._counts[name]) for name in _DROPPED]
             notes = (*self._encoder.batches.notes, *self._points.notes, *self._full_size.notes)
             return BackendReport(facts=tuple(facts), notes=notes, peak_gpu_mb=self._peak.peak_mb())
-
-    def _numerics(self) -> contextlib.AbstractContextManager[None]:
-        exact = self.network.backbone_dtype == torch.float32
-        return parity_numerics() if exact else contextlib.nullcontext()
 
     def _shown(self, frame: Frame) -> Shown:
         """Return the frame as the network sees it; the same array is resampled once for all its levels."""
