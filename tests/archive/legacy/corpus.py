@@ -140,6 +140,16 @@ def zip_bomb_of_brackets(folder: Path) -> None:
     segments(folder, b'{"frame_index": 0, "objects": {"1": [' + b"[]," * (1 << 20))
 
 
+@case("segments", "expected keys of at most")
+def zip_bomb_of_keys(folder: Path) -> None:
+    segments(folder, ("{" + ",".join(f'"{number}":1' for number in range(300_000)) + "}").encode())
+
+
+@case("segments", "expected keys of at most")
+def zip_bomb_of_long_keys(folder: Path) -> None:
+    segments(folder, ("{" + ",".join(f'"{number}{"k" * 3_000_000}":1' for number in range(9)) + "}").encode())
+
+
 @case("segments", "they overlap")
 def zip_members_that_overlap(folder: Path) -> None:
     noise = base64.b64encode(np.random.default_rng(0).bytes(20_000))

@@ -45,13 +45,14 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
         DataError: if it is missing, no regular file or not readable.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise DataError(f"expected a file at {path}, found a folder, pipe or device")
-        handle = path.open("rb")
+        is_regular = stat.S_ISREG(path.stat().st_mode)
+        handle = path.open("rb") if is_regular else None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:  # a NUL in the name
         raise DataError(f"cannot read {str(path)!r}: {error}") from error
+    if handle is None:
+        raise DataError(f"expected a file at {path}, found a folder, pipe or device")
     with handle:
         yield handle
 

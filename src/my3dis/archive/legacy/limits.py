@@ -15,6 +15,7 @@ __all__ = [
     "MAX_FRAME_MEMBER_BYTES",
     "MAX_ID",
     "MAX_ITEMS_PER_FRAME",
+    "MAX_KEY_CHARS",
     "MAX_MEMO",
     "MAX_PIXELS",
     "MAX_SMALL_BYTES",
@@ -31,6 +32,9 @@ MAX_VALUE_CHARS = 2**22
 
 MAX_FRAME_CODE_BYTES = 2**26
 """Run-length codes of one frame and level; an old frame of 200 masks has 0.5 million."""
+
+MAX_KEY_CHARS = 2**24
+"""Keys of one JSON object, each counted with 64 characters more: about 240,000 object ids."""
 
 MAX_STRUCTURES = 400_000
 """Brackets and commas in such a value: an empty list costs 30 times its text in memory."""
