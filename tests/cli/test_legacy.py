@@ -239,6 +239,8 @@ def test_with_the_scan_the_report_can_be_drawn(
     assert main(["stage", "report", str(run), "-q"]) == 0
     assert (run / "report.html").is_file()
     assert len(list((run / "comparison").glob("*.jpg"))) == 2
+    again = f"my3dis import-legacy {old.root} {tmp_path / 'runs'} --scan {scan} --name old`"
+    assert again in (run / "report.md").read_text()
     with open_archive(run / "tracks.my3dis") as reader:
         assert reader.frames() == (list(POSITIONS) if count == 60 else [0, 1, 2])
 

@@ -22,7 +22,7 @@ from my3dis.runs.import_inputs import ImportOptions, import_inputs
 from my3dis.runs.import_stages import ImportCandidates, ImportFiltered
 from my3dis.runs.import_tracks import ImportTracks
 from my3dis.runs.layout import RunLayout
-from my3dis.runs.manifest import Manifest, StageRecord, StageStatus
+from my3dis.runs.manifest import AS_RECORDED, IMPORT_SIZE, IMPORTED_FROM, Manifest, StageRecord, StageStatus
 from my3dis.runs.plan import PlannedStage, RunInputs, stages_after
 from my3dis.runs.session import RunSession
 from my3dis.runs.start import earlier_manifest, open_session, write_config
@@ -34,7 +34,6 @@ __all__ = ["ImportOptions", "ImportResult", "import_legacy_run"]
 _VERSION = "1"
 """Changes when the same old run gives another result."""
 
-_SOURCE = "imported from"
 NOT_MADE = "not made yet"
 """What a plan says of a stage that was never made."""
 
@@ -103,7 +102,7 @@ def _refuse_other(earlier: Manifest | None, run: LegacyRun, layout: RunLayout) -
         ConfigError: saying what is there.
     """
     record = earlier.stage("candidates") if earlier else None
-    origin = dict(record.inputs).get(_SOURCE) if record else None
+    origin = dict(record.inputs).get(IMPORTED_FROM) if record else None
     if earlier is not None and origin != str(run.root.absolute()):
         raise ConfigError(
             f"expected a new folder at {layout.root}, found a run that was "
@@ -114,8 +113,8 @@ def _refuse_other(earlier: Manifest | None, run: LegacyRun, layout: RunLayout) -
 def _plan(source: ImportSource, inputs: RunInputs, earlier: Manifest | None) -> tuple[PlannedStage, ...]:
     origin = str(source.run.root.absolute())
     files = _digest_of_files(source.run)
-    size = "x".join(map(str, source.image_size or ())) or "as recorded"
-    made_of = ((_SOURCE, origin), ("old files", files), ("image size", size), ("importer", _VERSION))
+    size = "x".join(map(str, source.image_size or ())) or AS_RECORDED
+    made_of = ((IMPORTED_FROM, origin), ("old files", files), (IMPORT_SIZE, size), ("importer", _VERSION))
     plan: list[PlannedStage] = []
     for stage in (ImportCandidates(source), ImportFiltered(source), ImportTracks(source)):
         # The last stage compares the masks with the scan, which may have been found since.
