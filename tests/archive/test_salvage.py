@@ -151,7 +151,7 @@ def test_damage_in_the_log_is_found_and_what_follows_it_saved(tmp_path: Path) ->
         assert len(reader.frames()) < 30
     report = verify(killed)
     assert not report.ok
-    assert "killed.my3dis-wal is damaged after its frame " in format_report(report)
+    assert "the log killed.my3dis-wal is damaged" in format_report(report)
     saved = salvage(killed, tmp_path / "b.my3dis")
     assert saved.frames == 30
     assert saved.masks >= 170
