@@ -140,7 +140,7 @@ def check_damaged(path: Path, contents: dict[int, MaskSet]) -> None:
 damage = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=6)
 
 
-@pytest.mark.parametrize("examples", [100, pytest.param(10_000, marks=[SOAK, pytest.mark.timeout(1800)])])
+@pytest.mark.parametrize("examples", [100, pytest.param(10_000, marks=[SOAK, pytest.mark.timeout(3600)])])
 def test_flipped_bytes_are_never_read_as_masks(sound: Sound, tmp_path: Path, examples: int) -> None:
     """Whatever bytes are flipped, readers give the right masks or say that the file is damaged."""
     path = tmp_path / "flipped.my3dis"
