@@ -103,9 +103,9 @@ def test_a_missing_weight_draws_nothing_from_the_process(folder: Path, tmp_path:
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        (None, "without config.json"),
-        ("{", "expected a model's configuration"),
-        ("[]", "expected a model's configuration"),
+        (None, "found no such file at config.json"),
+        ("{", r"found Expecting .* at config\.json; get them from"),
+        ("[]", "found None"),
         (json.dumps({"model_type": "bert"}), "found 'bert'"),
         (json.dumps({"model_type": "sam2", "vision_config": 3}), "expected SAM 2's configuration"),
         (json.dumps({"model_type": "sam2"}), "found"),

@@ -2,63 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
-CODE = """
-import logging, os, random, sys, threading
-import cv2  # which puts its own folder into LD_LIBRARY_PATH
-import numpy as np
-environment, folder, path = dict(os.environ), os.getcwd(), list(sys.path)
-handlers, level = list(logging.root.handlers), logging.root.level
-import torch, transformers
-from transformers.utils import logging as library_logs
-def state():
-    return {
-        "threads": torch.get_num_threads(), "interop": torch.get_num_interop_threads(),
-        "dtype": torch.get_default_dtype(), "grad": torch.is_grad_enabled(),
-        "inference": torch.is_inference_mode_enabled(),
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "precision": torch.get_float32_matmul_precision(),
-        "tf32": (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32),
-        "benchmark": torch.backends.cudnn.benchmark, "mkldnn": torch.backends.mkldnn.enabled,
-        "torch_random": torch.random.get_rng_state().tolist(),
-        "numpy_random": str(np.random.get_state()), "python_random": random.getstate(),
-        "bars": library_logs.is_progress_bar_enabled(), "verbosity": library_logs.get_verbosity(),
-        "live_threads": {t.name for t in threading.enumerate()},
-        "handlers": list(logging.root.handlers), "level": logging.root.level,
-    }
-torch.set_float32_matmul_precision("high")  # a process with settings of its own keeps them
-torch.manual_seed(5); np.random.seed(5); random.seed(5)
-before = state()
-sys.path.insert(0, sys.argv[2])
-from my3dis import plugins
-from my3dis.protocols import BackendOptions
-from tests.backends.trackers.sam2_video.scenes import picture, rectangles
-sys.path.remove(sys.argv[2])
-tracker = plugins.tracker("sam2_video").create(BackendOptions(checkpoint=sys.argv[1], device="cpu"))
+from tests.backends.isolation import require_as_before
+
+WORK = """
+tracker = plugins.tracker("sam2_video").create(options)
 for t in range(5):
     tracker.step(picture(t))
     tracker.prompt(picture(t), rectangles(t, (t, (10, 10, 60, 60)), (0, (20 + t, 10, 60, 60))))
-after = state()
-assert before == after, {k: (before[k], after[k]) for k in before if before[k] != after[k]}
-assert dict(os.environ) == environment, set(os.environ.items()) ^ set(environment.items())
-assert (os.getcwd(), list(sys.path)) == (folder, path)
-assert (handlers, level) == (after["handlers"], after["level"])
 """
 
 
 def test_the_process_is_as_before(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     """Loading and running a model change no environment, folder, path, setting of torch or random state."""
-    root = Path(__file__).resolve().parents[4]
-    done = subprocess.run(
-        [sys.executable, "-c", CODE, str(checkpoints["sam2"]), str(root)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert list(tmp_path.iterdir()) == []
+    require_as_before(WORK, checkpoints["sam2"], tmp_path)

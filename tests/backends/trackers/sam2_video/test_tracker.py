@@ -11,7 +11,7 @@ import torch
 
 from my3dis import plugins
 from my3dis.backends.trackers.sam2_video import families
-from my3dis.backends.trackers.sam2_video.tracker import Sam2VideoTracker
+from my3dis.backends.trackers.sam2_video.tracker import Sam2VideoTracker, TrackerOptions
 from my3dis.errors import ConfigError, DataError
 from my3dis.masks import codec
 from my3dis.masks.build import with_columns
@@ -276,3 +276,9 @@ def test_wrong_options_are_named(make_sam2: Make, options: dict[str, object], me
     """An option that is none is refused when the tracker is made."""
     with pytest.raises(ConfigError, match=message):
         make_sam2(**options)
+
+
+def test_a_single_file_of_the_folder_will_do(checkpoints: dict[str, Path]) -> None:
+    """The weights file beside its configuration stands for the folder."""
+    options = BackendOptions(checkpoint=str(checkpoints["sam2"] / "model.safetensors"))
+    assert TrackerOptions.of(options).folder == checkpoints["sam2"]

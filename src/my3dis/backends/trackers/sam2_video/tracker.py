@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from my3dis.backends.torch_models.devices import PeakMemory, choose_device, choose_dtype
-from my3dis.backends.torch_models.weights import find_weights
+from my3dis.backends.torch_models.weights import find_model_folder
 from my3dis.backends.trackers.sam2_video import families
 from my3dis.backends.trackers.sam2_video.batches import Batches
 from my3dis.backends.trackers.sam2_video.prompts import MODES, prompt_of
@@ -62,7 +62,7 @@ class TrackerOptions:
             raise ConfigError(f"prompt_mode: expected {', '.join(MODES)}, found {options.prompt_mode!r}")
         if options.objects_per_batch is not None and options.objects_per_batch < 1:
             raise ConfigError(f"objects_per_batch: expected 1 or more, found {options.objects_per_batch}")
-        folder = find_weights(options.checkpoint, backend=families.BACKEND)
+        folder = find_model_folder(options.checkpoint, backend=families.BACKEND)
         families.family_of(folder)
         return cls(
             folder=folder,
