@@ -4,7 +4,8 @@
     python benchmarks/archive.py --recorded level_2.json          # shapes of recorded tracks
 
 A recorded file is JSON ``{"size": [H, W], "frames": {name: {object: compressed counts}}}``. Shapes are moved
-to random places, so that no two codes are equal. Encoding is not part of the writing time.
+to random places, so that no two codes are equal; besides, they are written once as they are, for the size of
+the file. Encoding is not part of the writing time.
 """
 
 from __future__ import annotations
@@ -14,7 +15,11 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +28,20 @@ from numpy.typing import NDArray
 from rlemasklib import RLEMask
 
 from my3dis.archive import StreamingSegmentWriter, open_archive, verify
-from my3dis.masks import codec
+from my3dis.masks import build, codec
 from my3dis.types import MaskSet
 
 SIZE = (1440, 1920)
 LEVELS = np.array([2, 4, 6], np.int16)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is written: number of masks, masks in each frame, and SQLite's journal."""
+
+    masks: int
+    per_frame: int = 200
+    journal: str = "auto"
 
 
 def ragged_blob(rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -85,46 +99,71 @@ def frame_of_masks(frame: int, pool: list[RLEMask], per_frame: int, rng: np.rand
     )
 
 
-def timed_ms(calls: Iterator[None]) -> float:
-    """Return the median time of a step of an iterator in milliseconds."""
-    times = []
-    while True:
-        start = time.perf_counter()
-        if next(calls, "end") == "end":
-            return statistics.median(times)
-        times.append((time.perf_counter() - start) * 1e3)
+@dataclass
+class Clock:
+    """Seconds of processor and of wall time spent in blocks."""
+
+    cpu: float = 0.0
+    wall: float = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Add the time that the block takes."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        yield
+        self.cpu += time.process_time() - cpu
+        self.wall += time.perf_counter() - wall
 
 
-def write(path: Path, options: argparse.Namespace, rng: np.random.Generator) -> None:
+def line(name: str, value: str) -> None:
+    """Print one figure."""
+    print(f"{name:20} {value}")
+
+
+def per_call(name: str, calls: Iterable[Callable[[], object]]) -> None:
+    """Print median and quartiles of the processor time of calls, and the median of their wall time."""
+    cpu, wall = [], []
+    for call in calls:
+        clock = Clock()
+        with clock.running():
+            call()
+        cpu.append(clock.cpu * 1e3)
+        wall.append(clock.wall * 1e3)
+    low, middle, high = np.percentile(cpu, (25, 50, 75))
+    line(name, f"{middle:8.2f} ms CPU ({low:.2f}-{high:.2f}), {statistics.median(wall):.2f} ms wall")
+
+
+def write(path: Path, recorded: Path | None, scene: Scene, rng: np.random.Generator) -> None:
     """Write the archive and print seconds, size and memory."""
-    pool = shapes(options.recorded, rng, 500)
-    frames, per_frame = options.masks // options.per_frame, options.per_frame
-    rss_mb, written, raw_bytes, seconds = [], [], 0, 0.0
-    writer = StreamingSegmentWriter(path, journal=options.journal)
+    pool = shapes(recorded, rng, 500)
+    frames, per_frame = scene.masks // scene.per_frame, scene.per_frame
+    rss_mb, written, raw_bytes, each, closing, merging = [], [], 0, [], Clock(), Clock()
+    writer = StreamingSegmentWriter(path, journal=scene.journal)
     for frame in range(frames):
         masks = frame_of_masks(frame, pool, per_frame, rng)
         raw_bytes += sum(map(len, masks.rle))
-        start = time.perf_counter()
-        writer.append_frame(frame, masks)
-        seconds += time.perf_counter() - start
+        each.append(Clock())
+        with each[-1].running():
+            writer.append_frame(frame, masks)
         if (frame + 1) * per_frame % 5_000 < per_frame:
             rss_mb.append(psutil.Process().memory_info().rss / 2**20)
             written.append((frame + 1) * per_frame)
-    start = time.perf_counter()
-    writer.assign_tracks({per_frame - 1: per_frame - 2})
-    merging = time.perf_counter() - start
-    start = time.perf_counter()
-    writer.close()
-    seconds += time.perf_counter() - start
+    with merging.running():
+        writer.assign_tracks({per_frame - 1: per_frame - 2})
+    with closing.running():
+        writer.close()
     n, size = frames * per_frame, path.stat().st_size
     # The first sample has the caches that fill once; growth is what comes after.
     slope = np.polyfit(written[1:], rss_mb[1:], 1)[0] * 10_000 if len(written) > 2 else float("nan")
     span = f"{rss_mb[0]:.0f}..{rss_mb[-1]:.0f} MB" if rss_mb else "none"
-    print(f"{n:,} masks in {frames} frames, {'recorded' if options.recorded else 'procedural'} shapes")
-    print(f"write and close     {seconds:8.2f} s  ({n / seconds:,.0f} masks/s)")
-    print(f"merge two tracks    {merging * 1e3:8.1f} ms")
-    print(f"file                {size / 1e6:8.1f} MB, {size / n:.0f} bytes/mask (plain {raw_bytes / n:.0f})")
-    print(f"RSS growth          {slope:8.3f} MB per 10,000 masks (samples {span})")
+    print(f"Archive: {n:,} masks in {frames} frames, {'recorded' if recorded else 'procedural'} shapes moved")
+    cpu, wall = (sum(getattr(c, kind) for c in (*each, closing)) for kind in ("cpu", "wall"))
+    line("write and close", f"{cpu:8.2f} s CPU, {wall:.2f} s wall ({n / wall:,.0f} masks/s)")
+    low, middle, high = (v * frames for v in np.percentile([c.cpu for c in each], (25, 50, 75)))
+    line("  by median frame", f"{middle:8.2f} s CPU ({low:.2f}-{high:.2f} by the quartiles)")
+    line("merge two tracks", f"{merging.cpu * 1e3:8.1f} ms CPU")
+    line("file", f"{size / 1e6:8.1f} MB, {size / n:.0f} bytes/mask (plain {raw_bytes / n:.0f})")
+    line("RSS growth", f"{slope:8.3f} MB per 10,000 masks (samples {span})")
 
 
 def read(path: Path, per_frame: int, rng: np.random.Generator) -> None:
@@ -132,20 +171,47 @@ def read(path: Path, per_frame: int, rng: np.random.Generator) -> None:
     with open_archive(path) as reader:
         order = rng.permutation(reader.frames())[:50].tolist()
         tracks = rng.permutation(per_frame - 2)[:20].tolist()
-        one_frame = timed_ms(reader.frame(f) and None for f in order)
-        one_level = timed_ms(reader.frame(f, 4) and None for f in order)
-        one_track = timed_ms(sum(1 for _ in reader.track(t)) and None for t in tracks)
-        all_tracks = timed_ms(reader.tracks() and None for _ in range(5))
-        print(f"read one frame      {one_frame:8.2f} ms")
-        print(f"read one level      {one_level:8.2f} ms")
-        print(f"read one track      {one_track:8.2f} ms")
-        print(f"list all tracks     {all_tracks:8.2f} ms")
-        start = time.perf_counter()
-        assert sum(len(masks) for masks in reader.iter_frames()) == reader.count()
-        print(f"iterate everything  {time.perf_counter() - start:8.2f} s")
-    start = time.perf_counter()
-    report = verify(path)
-    print(f"verify              {time.perf_counter() - start:8.2f} s, {'ok' if report.ok else 'DAMAGED'}")
+        per_call("read one frame", (partial(reader.frame, f) for f in order))
+        per_call("read one level", (partial(reader.frame, f, 4) for f in order))
+        per_call("read one track", (partial(deque, reader.track(t), 0) for t in tracks))
+        per_call("list all tracks", (reader.tracks for _ in range(5)))
+        clock = Clock()
+        with clock.running():
+            assert sum(len(masks) for masks in reader.iter_frames()) == reader.count()
+        line("iterate everything", f"{clock.cpu:8.2f} s CPU, {clock.wall:.2f} s wall")
+    clock = Clock()
+    with clock.running():
+        report = verify(path)
+    state = "ok" if report.ok else "DAMAGED"
+    line("verify", f"{clock.cpu:8.2f} s CPU, {clock.wall:.2f} s wall, {state}")
+
+
+def as_recorded(path: Path, recorded: Path) -> None:
+    """Write the recorded masks where they are, frame by frame, and print the size of the file."""
+    content = json.loads(recorded.read_text())
+    size = tuple(content["size"])
+    n = raw_bytes = 0
+    with StreamingSegmentWriter(path) as writer:
+        for frame, codes in enumerate(content["frames"].values()):
+            rles = [counts.encode() for counts in codes.values()]
+            ids = np.arange(len(rles))
+            writer.append_frame(
+                frame, build.from_codes(rles, frame=frame, image_size=size, mask_id=ids, track_id=ids)
+            )
+            n, raw_bytes = n + len(rles), raw_bytes + sum(map(len, rles))
+    per_mask = path.stat().st_size / n
+    line("as recorded", f"{per_mask:8.0f} bytes/mask of {n} masks (plain {raw_bytes / n:.0f})")
+
+
+def measure(folder: Path, recorded: Path | None, scene: Scene) -> None:
+    """Write and read an archive in a folder and print the figures."""
+    rng = np.random.default_rng(0)
+    path = folder / "masks.my3dis"
+    write(path, recorded, scene, rng)
+    if recorded is not None:
+        as_recorded(folder / "recorded.my3dis", recorded)
+    read(path, scene.per_frame, rng)
+    line("RSS at the end", f"{psutil.Process().memory_info().rss / 2**20:8.0f} MB")
 
 
 def main() -> None:
@@ -156,12 +222,9 @@ def main() -> None:
     parser.add_argument("--recorded", type=Path, default=None)
     parser.add_argument("--journal", choices=("auto", "wal", "rollback"), default="auto")
     options = parser.parse_args()
-    rng = np.random.default_rng(0)
+    scene = Scene(masks=options.masks, per_frame=options.per_frame, journal=options.journal)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "masks.my3dis"
-        write(path, options, rng)
-        read(path, options.per_frame, rng)
-    print(f"RSS at the end      {psutil.Process().memory_info().rss / 2**20:8.0f} MB")
+        measure(Path(folder), options.recorded, scene)
 
 
 if __name__ == "__main__":

@@ -84,9 +84,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--shares",
         type=_numbers,
-        default=(0.125, 0.375),
+        default=(0.25, 0.5),
         metavar="S,S,..",
-        help="smaller scenes, as shares of the frames; default 0.125,0.375; an empty text: none",
+        help="smaller scenes, as shares of the frames; default 0.25,0.5; an empty text: none",
     )
     parser.add_argument(
         "--old-masks",

@@ -26,6 +26,7 @@ PAGES = (
     "docs/plugins.md",
     "docs/configuration.md",
     "docs/reading-masks.md",
+    "docs/backends.md",
 )
 
 
@@ -52,7 +53,7 @@ def environment() -> dict[str, str]:
     return {**own, "PATH": f"{Path(sys.executable).parent}:{own.get('PATH', '')}"}
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/workflow.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/workflow.md", "docs/backends.md"])
 def test_commands_of_a_page_run(page: str, workplace: Path) -> None:
     """Every `$ my3dis` line of a page succeeds, one after the other."""
     found = commands(page)

@@ -1,18 +1,15 @@
-"""Kills, full disks and damaged files: what was committed stays, and what is damaged is said."""
+"""Full disks, hostile and damaged files: what was committed stays, and what is damaged is said."""
 
 from __future__ import annotations
 
 import os
-import random
 import resource
 import shutil
-import signal
 import sqlite3
 import struct
 import subprocess
 import sys
 import textwrap
-import time
 import zlib
 from pathlib import Path
 
@@ -41,45 +38,6 @@ def start(code: str) -> subprocess.Popen[str]:
 
 
 SOAK = pytest.mark.soak
-KILLS = [
-    *("wal", "wal", "wal", "rollback", "rollback"),
-    *(pytest.param(journal, marks=SOAK) for journal in ["wal", "rollback"] * 100),
-]
-
-
-@pytest.mark.parametrize("journal", KILLS)
-def test_every_committed_frame_survives_a_kill(tmp_path: Path, journal: str) -> None:
-    """After SIGKILL at a random moment the reported frames are there, and writing goes on to the same end."""
-    path = tmp_path / "a.my3dis"
-    child = start(f"""
-        from my3dis.archive import StreamingSegmentWriter
-        from tests.archive.make import masks
-        writer = StreamingSegmentWriter({str(path)!r}, journal={journal!r})
-        for frame in range(100_000):
-            writer.append_frame(frame, masks(frame, range(8)))
-            writer.flush()
-            print(frame, flush=True)
-    """)
-    with child:
-        assert child.stdout is not None
-        child.stdout.readline()
-        time.sleep(random.uniform(0.0, 0.3))
-        child.send_signal(signal.SIGKILL)
-        reported = [0, *(int(line) for line in child.stdout.read().split("\n")[:-1])]
-    with open_archive(path) as reader:
-        assert not reader.finished
-        frames = reader.frames()
-        # The frame that was committed but not reported yet may be there too.
-        assert frames in (reported, [*reported, reported[-1] + 1])
-        for one in reader.iter_frames():
-            assert_equal(one, masks(one.frame, range(8)))
-    with StreamingSegmentWriter(path) as writer:
-        for frame in range(frames[-1] + 3):
-            if frame not in frames:
-                writer.append_frame(frame, masks(frame, range(8)))
-    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
-    report = verify(path)
-    assert (report.ok, report.frames) == (True, frames[-1] + 3)
 
 
 def test_a_full_disk_is_said_and_the_archive_goes_on(tmp_path: Path) -> None:
@@ -182,7 +140,7 @@ def check_damaged(path: Path, contents: dict[int, MaskSet]) -> None:
 damage = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=6)
 
 
-@pytest.mark.parametrize("examples", [100, pytest.param(10_000, marks=[SOAK, pytest.mark.timeout(1800)])])
+@pytest.mark.parametrize("examples", [100, pytest.param(10_000, marks=[SOAK, pytest.mark.timeout(3600)])])
 def test_flipped_bytes_are_never_read_as_masks(sound: Sound, tmp_path: Path, examples: int) -> None:
     """Whatever bytes are flipped, readers give the right masks or say that the file is damaged."""
     path = tmp_path / "flipped.my3dis"
@@ -289,7 +247,7 @@ def test_an_image_of_absurd_size_is_refused(tmp_path: Path) -> None:
     change(path, "UPDATE masks SET height = 1048576, width = 1048576 WHERE frame = 3")
     with open_archive(path) as reader, pytest.raises(ArchiveError, match=r"frame 3 .* damaged"):
         reader.frame(3)
-    assert "at most 2147483648 pixels" in str(verify(path).problems[0])
+    assert "at most 268435456 pixels" in str(verify(path).problems[0])
 
 
 def test_blobs_over_the_limit_are_refused(tmp_path: Path) -> None:
@@ -381,7 +339,7 @@ def test_verify_names_the_first_bad_row_and_the_rest_is_read(tmp_path: Path) -> 
     contents = archive(path)
     content = bytearray(path.read_bytes())
     rle = contents[5].rle[contents[5].mask_id.tolist().index(3)]
-    codes = {rle, zlib.compress(rle, 1)}
+    codes = {rle, *(zlib.compress(rle, level) for level in range(10))}
     places = [content.find(code) for code in codes if content.find(code) >= 0]
     assert len(places) == 1
     content[places[0] + 9] ^= 4

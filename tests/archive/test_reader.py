@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 from my3dis.archive import StreamingSegmentWriter, open_archive
 from my3dis.errors import ArchiveError
+from my3dis.types import MaskSet
 from tests.archive.make import SIZE, archive, assert_equal, in_order, masks
 
 
@@ -77,6 +80,26 @@ def test_a_track_comes_frame_by_frame(tmp_path: Path) -> None:
         assert list(reader.track(99)) == []
         # Masks that belong to no track are not a track.
         assert list(reader.track(-1)) == []
+
+
+def test_a_damaged_row_of_a_track_is_named_after_those_before_it(tmp_path: Path) -> None:
+    """Frames before the damaged row are given, then the error names frame, mask and file."""
+    path = tmp_path / "a.my3dis"
+    contents = {frame: masks(frame, [7], tracks=3) for frame in range(5)}
+    with StreamingSegmentWriter(path) as writer:
+        for frame, one in contents.items():
+            writer.append_frame(frame, one)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE masks SET area_px = area_px + 1 WHERE frame = 3")
+    found: list[MaskSet] = []
+    with (
+        open_archive(path) as reader,
+        pytest.raises(ArchiveError, match=r"a\.my3dis: frame 3, mask 7: .*dam"),
+    ):
+        for one in reader.track(3):
+            found.append(one)  # noqa: PERF402 - what came before the error is wanted
+    for one, frame in zip(found, range(3), strict=True):
+        assert_equal(one, contents[frame])
 
 
 def test_tracks_are_listed_without_decoding(tmp_path: Path) -> None:

@@ -60,6 +60,57 @@ def test_codes_are_those_of_pycocotools(mask: np.ndarray) -> None:
 
 
 @settings(deadline=None, max_examples=80)
+@given(MASKS | patches(), st.integers(1, 9))
+def test_boxes_are_found_before_coding(mask: np.ndarray, band_rows: int) -> None:
+    """The box of any mask, boolean or of bytes, is the least that holds it; coding by it changes nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codec, "_SMALL_PX", 0)
+        patch.setattr(codec, "_BAND_ROWS", band_rows)
+        assert codec.find_box(mask) == codec.find_box(mask.astype(np.uint8)) == box_of(mask)
+        assert codec.encode(mask) == codec.encode(mask.astype(np.uint8)) == by_coco(mask)
+        assert codec.encode(np.asfortranarray(mask)) == codec.encode(mask[::-1][::-1]) == by_coco(mask)
+
+
+@pytest.mark.parametrize("rows", [slice(0, 0), slice(0, 1), slice(500, 900), slice(None)])
+@pytest.mark.parametrize("columns", [slice(853, 854), slice(100, 300), slice(60, 800), slice(None)])
+def test_large_masks_have_the_codes_of_pycocotools(rows: slice, columns: slice) -> None:
+    """Empty, narrow, wide and full masks of a photograph's size are coded byte for byte as there."""
+    mask = np.zeros((1001, 857), bool)
+    mask[rows, columns] = np.random.default_rng(5).random(mask[rows, columns].shape) < 0.99
+    assert codec.encode(mask) == by_coco(mask)
+
+
+@pytest.mark.parametrize("shape", [(30, 40), (900, 1200)])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_read_only_masks_and_masks_of_any_bytes(shape: tuple[int, int], order: str) -> None:
+    """A mask that may not be written to, as PIL and memory maps give it, is coded; so is one of 0 and 255."""
+    mask = np.zeros(shape, bool, order=order)
+    mask[10:20, : shape[1] - 3] = True
+    code = by_coco(mask)
+    for other in (mask, mask.astype(np.uint8), mask * np.uint8(255), mask * np.uint8(2)):
+        other.flags.writeable = False
+        assert codec.encode(other) == code
+        assert codec.encode_in_box(other[10:20], (0, 10, shape[1], 20), shape) == code
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [np.full((900, 1200), 0.5, np.float32), np.zeros((1, 4, 4), bool), np.zeros(4, bool), np.zeros((2, 2))],
+)
+def test_what_is_no_mask_is_refused(mask: np.ndarray) -> None:
+    """Probabilities, which rlemasklib would take for background, and arrays of other shapes are named."""
+    with pytest.raises(DataError, match=r"expected a boolean or uint8 mask of shape \(H, W\), found "):
+        codec.encode(mask)
+
+
+@pytest.mark.parametrize("box", [(8, 8, 13, 13), (-2, 0, 3, 5), (0, -1, 5, 4), (0, 6, 5, 11)])
+def test_boxes_outside_the_image_are_refused(box: codec.Box) -> None:
+    """A crop of the right shape at a place that the image does not have is an error, not a shifted mask."""
+    with pytest.raises(DataError, match="expected a box inside 10x10 pixels"):
+        codec.encode_in_box(np.ones((5, 5), bool), box, (10, 10))
+
+
+@settings(deadline=None, max_examples=80)
 @given(st.lists(patches(), min_size=1, max_size=4))
 def test_areas_and_boxes_are_those_of_the_pixels(found: list[np.ndarray]) -> None:
     """Area and half-open box come from the runs; an empty mask has area 0 and an all-zero box."""

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from my3dis.protocols import BackendReport
+import gc
+import weakref
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from my3dis import plugins
+from my3dis.protocols import BackendOptions, BackendReport, MaskTracker
+from my3dis.stages import track
 from my3dis.stages.backend_reports import Reports
-from my3dis.stages.context import StageOutcome, StageWarning
+from my3dis.stages.context import StageContext, StageOutcome, StageWarning
+from my3dis.types import Frame, MaskSet
+from tests.stages.test_track import make  # noqa: F401 - a fixture
 
 
 class Backend:
@@ -25,13 +36,23 @@ def test_figures_add_up_and_texts_are_replaced() -> None:
     """Over three trackers figures are summed, the latest text holds, and the highest memory counts."""
     warnings: list[StageWarning] = []
     reports = Reports("track", "tracker")
-    reports.add(Backend(("passes", 3), ("model", "a"), ("births", 1), peak_mb=20.0, note="8, now 4"))
+    reports.add(
+        Backend(
+            ("passes", 3), ("model", "a"), ("births", 1), ("held_at_most", 8), peak_mb=20.0, note="8, now 4"
+        )
+    )
     reports.add(object())
-    reports.add(Backend(("passes", 4), ("model", "b"), peak_mb=50.0, note="8, now 4"))
+    reports.add(Backend(("passes", 4), ("model", "b"), ("held_at_most", 6), peak_mb=50.0, note="8, now 4"))
     reports.add(Backend(("passes", 0.5), peak_mb=30.0, note="4, now 2"))
     outcome = reports.finish(StageOutcome(masks_out=7, facts=(("births", 9),)), warnings.append)
     assert outcome.masks_out == 7
-    assert dict(outcome.facts) == {"births": 9, "passes": 7.5, "model": "b", "tracker_births": 1}
+    assert dict(outcome.facts) == {
+        "births": 9,
+        "passes": 7.5,
+        "model": "b",
+        "tracker_births": 1,
+        "held_at_most": 8,
+    }
     assert outcome.peak_gpu_mb == (("cuda:0", 50.0),)
     assert [(w.stage, w.reason, w.message) for w in warnings] == [
         ("track", "smaller_batch", "8, now 4"),
@@ -45,3 +66,50 @@ def test_silent_back_ends_change_nothing() -> None:
     reports.add(object())
     outcome = StageOutcome(masks_in=1, masks_out=2, facts=(("a", 1),))
     assert reports.finish(outcome, lambda warning: None) == outcome
+
+
+def test_every_tracker_of_the_stage_is_asked(
+    make: Callable[..., StageContext],  # noqa: F811 - the fixture
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Forward, backward and re-made trackers add up; none is kept, and an unused one is not made again."""
+    real = plugins.tracker("flow")
+    made: list[weakref.ref[Counting]] = []
+    steps: list[int] = []
+    alive: list[int] = []
+
+    class Counting:
+        def __init__(self, inner: MaskTracker) -> None:
+            self.inner, self.steps = inner, 0
+            gc.collect()
+            alive.append(sum(one() is not None for one in made))
+
+        def step(self, frame: Frame) -> MaskSet:
+            self.steps += 1
+            steps.append(frame.index)
+            return self.inner.step(frame)
+
+        def prompt(self, frame: Frame, masks: MaskSet) -> None:
+            self.inner.prompt(frame, masks)
+
+        def drop(self, track_ids: list[int]) -> None:
+            self.inner.drop(track_ids)
+
+        def report(self) -> BackendReport:
+            return BackendReport(facts=(("model_passes", self.steps), ("births", "twice")))
+
+    def create(options: BackendOptions) -> Counting:
+        counting = Counting(real.create(options))
+        made.append(weakref.ref(counting))
+        return counting
+
+    monkeypatch.setattr(plugins, "tracker", lambda name: replace(real, create=create))
+    late = lambda index: (2, 13, 14) if index < 5 else ()  # noqa: E731
+    outcome = track.run(make(drop=late, propagator="flow", backward_frames=2))
+    facts = dict(outcome.facts)
+    assert facts["model_passes"] == len(steps) > 12
+    assert isinstance(facts["births"], int)
+    assert facts["tracker_births"] == "twice"
+    # Forward, backward until nothing is followed, and the one that waited in vain.
+    assert len(made) == 3
+    assert max(alive) <= 1

@@ -126,6 +126,11 @@ def test_selection_by_position_and_by_boolean() -> None:
     assert len(one.at_level(6)) == 0
     with pytest.raises(DataError, match="expected 3 booleans"):
         one.select(np.array([True]))
+    with pytest.raises(DataError, match="each mask at most once, found repeats"):
+        one.select([1, 1])
+    with pytest.raises(DataError, match=r"positions, found shape \(1, 2\)"):
+        one.select(np.array([[0, 1]]))
+    assert not one.select([2, 0]).boxes.flags.writeable
     # A plain list of booleans is a filter too, not positions 0 and 1.
     assert one.select([False, True, True]).mask_id.tolist() == [1, 2]
 
@@ -154,3 +159,74 @@ def test_construction_decodes_nothing() -> None:
     one = MaskSet(**columns())
     MaskSet.concatenate([one.select([0]), one.select([1, 2])])
     assert codec.DECODED.peak == before
+
+
+def batch(n: int = 3, **changes: Any) -> dict[str, Any]:
+    """What `MaskSet.singles` takes for n masks of different frames."""
+    fields = columns(n, track_id=np.arange(n, dtype=np.int32), **changes)
+    taken = ("frame", "image_size", "rle")
+    return {
+        "frames": list(range(n)),
+        "image_sizes": [(20, 30 + i) for i in range(n)],
+        "rle": list(fields["rle"]),
+        "columns": {name: value for name, value in fields.items() if name not in taken},
+    }
+
+
+def test_single_sets_are_those_made_one_by_one() -> None:
+    """A batch of masks gives one set for each, equal to constructing it, and as frozen."""
+    given = batch()
+    made = list(MaskSet.singles(**given))
+    assert [one.frame for one in made] == [0, 1, 2]
+    assert [one.image_size for one in made] == [(20, 30), (20, 31), (20, 32)]
+    for i, one in enumerate(made):
+        alone = MaskSet(
+            frame=i,
+            image_size=(20, 30 + i),
+            rle=(b"x",),
+            **{name: value[i : i + 1] for name, value in given["columns"].items()},
+        )
+        for name in MaskSet.__slots__:
+            found, expected = getattr(one, name), getattr(alone, name)
+            assert type(found) is type(expected)
+            np.testing.assert_array_equal(found, expected)
+        with pytest.raises(ValueError, match="read-only"):
+            one.mask_id[0] = 7
+    assert list(MaskSet.singles([], [], [], batch(0)["columns"])) == []
+
+
+def test_ids_may_repeat_in_different_frames() -> None:
+    """Ids are unique in a frame only."""
+    made = MaskSet.singles(**batch(mask_id=np.zeros(3, np.int32)))
+    assert [one.mask_id.tolist() for one in made] == [[0], [0], [0]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"mask_id": np.array([0, 1, -1], np.int32)}, "MaskSet.mask_id: expected ids of 0 or more"),
+        ({"level": np.zeros(3, np.int32)}, "MaskSet.level: expected dtype int16"),
+        ({"boxes": np.array([[0, 0, 31, 5]] * 3, np.int32)}, "half-open xyxy boxes in 30x20, found .*31"),
+        ({"boxes": np.array([[0, 0, 30, 21]] * 3, np.int32)}, "half-open xyxy boxes in 30x20"),
+        ({"rle": ("x", b"x", b"x")}, "MaskSet.rle: expected a tuple of bytes"),
+    ],
+)
+def test_a_wrong_mask_of_a_batch_is_named(changes: dict[str, Any], said: str) -> None:
+    """Each mask is checked as alone, against its own image size, before any set is given."""
+    with pytest.raises(DataError, match=said):
+        MaskSet.singles(**batch(**changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"frames": [0, -1, 2]}, "MaskSet.frame: expected 0 or more"),
+        ({"frames": [0, 1.5, 2]}, "MaskSet.frame: expected a whole number"),
+        ({"frames": [0, 1]}, "expected 3 frames and sizes, found 2 and 3"),
+        ({"image_sizes": [(20, 30), (0, 30), (20, 30)]}, r"MaskSet.image_size: expected \(H, W\) above 0"),
+    ],
+)
+def test_frames_and_sizes_of_a_batch_are_checked(changes: dict[str, Any], said: str) -> None:
+    """Frames and sizes are held to the same rules as one by one."""
+    with pytest.raises(DataError, match=said):
+        MaskSet.singles(**{**batch(), **changes})

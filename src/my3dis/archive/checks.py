@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from my3dis.archive.pages import last_logged_commit
 from my3dis.archive.rows import mask_set, unpack
+from my3dis.archive.wal import has_unseen_commits
 from my3dis.errors import ArchiveError, DataError
 from my3dis.masks import codec
 
@@ -109,12 +109,8 @@ def check_containment(db: sqlite3.Connection, frame: int, size: tuple[int, int])
 
 def check_log(path: Path) -> _Found:
     """Report commits in the writer's log that SQLite passes over because of damage before them."""
-    salts, last, taken = last_logged_commit(path)
-    if last > taken and last_logged_commit(path)[0] == salts:
-        yield Problem(
-            f"the log {path.name}-wal is damaged at its frame {taken + 1} of {last}: what was committed "
-            "after it is not seen"
-        )
+    if has_unseen_commits(path):
+        yield Problem(f"the log {path.name}-wal is damaged: what was committed behind the damage is not seen")
 
 
 def check_orphans(db: sqlite3.Connection) -> _Found:

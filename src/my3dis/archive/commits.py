@@ -71,11 +71,7 @@ class Commits:
             ResourceError: if the disk is full; it names the frames that have to be appended again.
             ArchiveError: as the block does, and after frames of a batch were lost.
         """
-        if self._lost:
-            raise ArchiveError(
-                f"frames {_some(self._lost)} of {self._path} could not be committed; open a new writer and "
-                "append the frames that its frames() lacks"
-            )
+        self._refuse_after_loss()
         waiting = frozenset(self._frames)
         try:
             with translated(self._path):
@@ -95,11 +91,24 @@ class Commits:
             self._undo(waiting)
             raise
 
+    @property
+    def has_lost(self) -> bool:
+        """Whether frames of a batch could not be committed, so that nothing more can be appended."""
+        return bool(self._lost)
+
     def flush(self) -> None:
         """Commit what waits in a batch; errors as for `step`."""
+        self._refuse_after_loss()
         if self._frames:
             with self.step():
                 pass
+
+    def _refuse_after_loss(self) -> None:
+        if self._lost:
+            raise ArchiveError(
+                f"frames {_some(self._lost)} of {self._path} could not be committed; open a new writer and "
+                "append the frames that its frames() lacks"
+            )
 
     def _is_due(self, frame: int | None, n_bytes: int) -> bool:
         if self._batch is None or frame is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,7 +45,7 @@ _MEANINGS: tuple[tuple[tuple[str, ...], type[ArchiveError | ResourceError], str]
         ),
         ResourceError,
         "cannot write the archive {path}: the disk is full, a file-size limit is reached or the disk fails "
-        "({error}); what was committed before is intact: free space and run again",
+        "({error}; {free}); what was committed before is intact: free space and run again",
     ),
     (
         ("SQLITE_BUSY", "SQLITE_LOCKED"),
@@ -143,10 +144,17 @@ def is_damage(error: ArchiveError) -> bool:
     return name == "SQLITE_NOTADB" or not any(name.startswith(beginnings) for beginnings, _, _ in _MEANINGS)
 
 
+def _free_space(path: Path) -> str:
+    try:
+        return f"{shutil.disk_usage(path.parent).free / 1e6:,.1f} MB are free there"
+    except OSError:
+        return "free space unknown"
+
+
 def _explain(error: sqlite3.Error, path: Path) -> ArchiveError | ResourceError:
     for beginnings, kind, sentence in _MEANINGS:
         if _name(error).startswith(beginnings):
-            return kind(sentence.format(path=path, error=error))
+            return kind(sentence.format(path=path, error=error, free=_free_space(path)))
     return _damaged(path, error)
 
 
@@ -209,6 +217,7 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
 
     Raises:
         ArchiveError: if there is no file, or it needs a recovery that is not possible here.
+        ResourceError: if the disk is too full to read the log of a writer that has not closed.
     """
     if not path.is_file():
         found = "a folder" if path.is_dir() else "none"
@@ -217,6 +226,11 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
         try:
             return _connect(path, "mode=ro")
         except sqlite3.OperationalError as error:
+            if _name(error).startswith(_MEANINGS[0][0]):
+                raise ResourceError(
+                    f"cannot read the archive {path}: its writer has not closed it, and to read its log "
+                    f"takes 32 KiB beside it ({error}; {_free_space(path)}); free some space and try again"
+                ) from error
             if not _name(error).startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
                 raise
         try:

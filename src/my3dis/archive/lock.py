@@ -10,9 +10,12 @@ from pathlib import Path
 
 from my3dis.errors import ArchiveError, ResourceError
 
-__all__ = ["WriterLock", "discard_archive"]
+__all__ = ["LOGS", "WriterLock", "discard_archive"]
 
 logger = logging.getLogger(__name__)
+
+LOGS = ("-wal", "-shm", "-journal")
+"""What SQLite adds to an archive's name for the files beside it."""
 
 
 class WriterLock:
@@ -96,7 +99,7 @@ def discard_archive(path: str | Path) -> None:
     lock = WriterLock(path)
     try:
         # The file first: SQLite ignores a log without a file, but not a file without its log.
-        for suffix in ("", "-wal", "-shm", "-journal"):
+        for suffix in ("", *LOGS):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
     except OSError as error:
         raise ArchiveError(f"cannot delete {path} ({error.strerror}); check its permissions") from error

@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from my3dis.archive.connect import open_checked, translated
-from my3dis.archive.rows import SELECT_MASK, check_size, frame_crc, mask_set
+from my3dis.archive.rows import SELECT_MASK, check_size, fetch_rows, frame_crc, mask_set, single_sets
 from my3dis.errors import ArchiveError, DataError
 from my3dis.types import NO_ID, MaskSet, TrackSet
 
@@ -72,6 +72,10 @@ class ArchiveReader:
     def _rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         with self._snapshot() as db:
             return db.execute(sql, values).fetchall()
+
+    def _mask_rows(self, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        with self._snapshot() as db:
+            return fetch_rows(db.execute(sql, values))
 
     def _meta(self, key: str) -> str | None:
         rows = self._rows("SELECT value FROM meta WHERE key = ?", (key,))
@@ -178,11 +182,11 @@ class ArchiveReader:
         with self._snapshot():
             size, n = self._frame_head(i)
             if level is None:
-                rows = self._rows(f"{SELECT_MASK} WHERE frame = ? ORDER BY level, mask_id", (i,))
+                rows = self._mask_rows(f"{SELECT_MASK} WHERE frame = ? ORDER BY level, mask_id", (i,))
             else:
                 n = self._count_at(i, int(level))
                 sql = f"{SELECT_MASK} WHERE frame = ? AND level = ? ORDER BY mask_id"
-                rows = self._rows(sql, (i, int(level)))
+                rows = self._mask_rows(sql, (i, int(level)))
         if len(rows) != n:
             raise ArchiveError(
                 f"expected {n} masks in frame {i} of {self.path}, found {len(rows)}: it is damaged"
@@ -225,9 +229,11 @@ class ArchiveReader:
             f"ORDER BY frame, mask_id LIMIT {_TRACK_BATCH}"
         )
         after = (-1, -1)
-        while rows := self._rows(sql, (int(track_id), *after)):
-            for row in rows:
-                yield self._mask_set(row[1], check_size(*row[13:15]), [row])
+        while rows := self._mask_rows(sql, (int(track_id), *after)):
+            try:
+                yield from single_sets(rows)
+            except ArchiveError as error:
+                raise ArchiveError(f"{self.path}: {error}") from error
             after = rows[-1][1:3]
 
     def tracks(self) -> TrackSet:

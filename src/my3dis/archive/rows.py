@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from my3dis.archive.schema import MAX_BLOB_BYTES, MAX_PIXELS
+from my3dis.archive.schema import MAX_BLOB_BYTES, MAX_FRAME_BYTES, MAX_PIXELS
 from my3dis.errors import ArchiveError, DataError
 from my3dis.types import MaskSet
 
@@ -21,9 +23,11 @@ __all__ = [
     "SELECT_MASK",
     "check_row",
     "check_size",
+    "fetch_rows",
     "frame_crc",
     "mask_rows",
     "mask_set",
+    "single_sets",
     "track_crc",
     "unpack",
 ]
@@ -44,11 +48,14 @@ INSERT_MASK = f"INSERT INTO masks ({_COLUMNS}) VALUES ({', '.join('?' * 18)})"  
 Row = tuple[Any, ...]
 
 _CHECKED = struct.Struct("<13q2d")
+# The same for many rows at once.
+_CHECKED_COLUMNS = np.dtype([("whole", "<i8", (13,)), ("real", "<f8", (2,))])
 _FRAME = struct.Struct("<4q")
 _TRACK = struct.Struct("<q")
-# Measured on the masks of a recorded run (1920x1440): level 1 halves the codes in 30-45 us a mask and costs
-# readers 10-15 us; higher levels save 3 % more. Short codes and those that hardly shrink stay plain.
-_DEFLATE_LEVEL = 1
+# Measured on recorded tracks at 1920x1440, per mask: level 1 takes 41 us and leaves 1249 of 2244 bytes,
+# level 4 takes 48 us and leaves 1208, level 6 takes 72 us and leaves 1203; unpacking takes 13 us whatever the
+# level. Short codes and those that hardly shrink stay plain.
+_DEFLATE_LEVEL = 4
 _WORTH_PACKING_BYTES = 64
 # No zlib stream grows more than this; short ones are unpacked in one step, twice as fast.
 _MAX_INFLATION = 1032
@@ -112,27 +119,74 @@ def unpack(codec: int, blob: bytes) -> bytes:
 
 
 def mask_rows(masks: MaskSet) -> Iterator[Row]:
-    """Yield rows for `INSERT_MASK`, ordered by level and mask id, packed and with checksums."""
+    """Return rows for `INSERT_MASK`, ordered by level and mask id, packed and with checksums.
+
+    Raises:
+        ArchiveError: if a code, or those of the frame together, are longer than an archive may hold.
+    """
+    lengths = [len(rle) for rle in masks.rle]
+    if max(lengths, default=0) > MAX_BLOB_BYTES or sum(lengths) > MAX_FRAME_BYTES:
+        raise ArchiveError(
+            f"frame {masks.frame}: expected codes of at most {MAX_BLOB_BYTES} bytes a mask and "
+            f"{MAX_FRAME_BYTES} bytes a frame, found {max(lengths)} and {sum(lengths)}; these masks are noise"
+        )
+    order = np.lexsort((masks.mask_id, masks.level))
     height, width = masks.image_size
-    columns = (
-        masks.level.tolist(),
-        masks.mask_id.tolist(),
-        masks.track_id.tolist(),
-        masks.parent_id.tolist(),
-        masks.boxes.tolist(),
-        masks.area_px.tolist(),
-        masks.score.tolist(),
-        masks.stability.tolist(),
-        masks.source.tolist(),
-    )
-    for i in np.lexsort((masks.mask_id, masks.level)).tolist():
-        level, mask_id, track, parent, box, area, score, stability, source = (c[i] for c in columns)
+    ids = (masks.level, masks.mask_id, masks.track_id, masks.parent_id)
+    level, mask_id, track_id, parent_id = (column[order].astype(np.int64) for column in ids)
+    boxes, area, source = masks.boxes[order], masks.area_px[order], masks.source[order]
+    codecs, blobs = [], []
+    for i in order.tolist():
         codec, blob = _pack(masks.rle[i])
-        score, stability = (None if math.isnan(v) else v for v in (score, stability))
-        row = (level, masks.frame, mask_id, track, parent, *box, area, score, stability, source)
-        row = (*row, height, width, codec)
-        crc = _row_crc((*row, 0, blob)) ^ track_crc(track)
-        yield (*row, crc, blob)
+        codecs.append(codec)
+        blobs.append(blob)
+    checked = np.zeros(len(order), _CHECKED_COLUMNS)
+    numbers = (level, masks.frame, mask_id, parent_id, *boxes.T, area, source, height, width, codecs)
+    for place, column in enumerate(numbers):
+        checked["whole"][:, place] = column
+    real = np.stack([masks.score[order], masks.stability[order]], axis=1).astype(np.float64)
+    # A NaN in a checksum is always the same one.
+    real[np.isnan(real)] = math.nan
+    checked["real"] = real
+    score, stability = ([None if math.isnan(v) else v for v in column.tolist()] for column in real.T)
+    crcs = _crcs(checked.tobytes(), track_id, blobs)
+    return zip(
+        *(level.tolist(), repeat(masks.frame), mask_id.tolist(), track_id.tolist(), parent_id.tolist()),
+        *boxes.T.tolist(),
+        *(area.tolist(), score, stability, source.tolist(), repeat(height), repeat(width)),
+        *(codecs, crcs, blobs),
+        strict=False,
+    )
+
+
+def _crcs(numbers: bytes, track_id: NDArray[np.int64], blobs: Sequence[bytes]) -> list[int]:
+    """Return the checksums of rows whose checked numbers lie one after the other."""
+    crc32, size = zlib.crc32, _CHECKED.size
+    tracks = {track: track_crc(track) for track in set(track_id.tolist())}
+    view = memoryview(numbers)
+    return [
+        crc32(blob, crc32(view[i * size : (i + 1) * size])) ^ tracks[track]
+        for i, (blob, track) in enumerate(zip(blobs, track_id.tolist(), strict=True))
+    ]
+
+
+def fetch_rows(found: Iterable[Row]) -> list[Row]:
+    """Return rows of `SELECT_MASK`, no more than memory should hold at once.
+
+    Raises:
+        ArchiveError: if the codes are more than a frame may have.
+    """
+    rows: list[Row] = []
+    held = 0
+    for row in found:
+        held += len(row[17]) if isinstance(row[17], bytes) else 0
+        if held > MAX_FRAME_BYTES:
+            raise ArchiveError(
+                f"frame {row[1]}: expected codes of at most {MAX_FRAME_BYTES} bytes together, found more; "
+                "the archive is damaged or foreign"
+            )
+        rows.append(row)
+    return rows
 
 
 def check_row(row: Row, frame: int, image_size: tuple[int, int]) -> None:
@@ -158,30 +212,73 @@ def mask_set(frame: int, image_size: tuple[int, int], rows: Sequence[Row]) -> Ma
         ArchiveError: naming the frame and mask whose row is damaged.
     """
     rles = []
+    held = 0
     for row in rows:
         try:
             check_row(row, frame, image_size)
             rles.append(unpack(row[15], row[17]))
+            held = _still_held(held, rles[-1])
         except ArchiveError as error:
             raise ArchiveError(f"frame {frame}, mask {row[2]}: {error}") from error
-    columns = list(zip(*(row[:13] for row in rows), strict=True)) if rows else [()] * 13
     try:
-        return MaskSet(
-            frame=frame,
-            image_size=image_size,
-            level=np.array(columns[0], np.int16),
-            mask_id=np.array(columns[2], np.int32),
-            track_id=np.array(columns[3], np.int32),
-            parent_id=np.array(columns[4], np.int32),
-            boxes=np.array(columns[5:9], np.int32).T.reshape(-1, 4),
-            area_px=np.array(columns[9], np.int64),
-            score=np.array(columns[10], np.float32),
-            stability=np.array(columns[11], np.float32),
-            source=np.array(columns[12], np.int8),
-            rle=tuple(rles),
-        )
+        return MaskSet(frame=frame, image_size=image_size, rle=tuple(rles), **_columns(rows))
     except (DataError, OverflowError, TypeError, ValueError) as error:
         raise ArchiveError(f"frame {frame}: {error}; the archive is damaged") from error
+
+
+def single_sets(rows: Sequence[Row]) -> Iterator[MaskSet]:
+    """Yield a `MaskSet` of one mask for each row, of any frames, checking each.
+
+    Raises:
+        ArchiveError: naming the first row that is damaged, after the sets of those before it.
+    """
+    sizes, rles = [], []
+    held = 0
+    damage: ArchiveError | None = None
+    for row in rows:
+        try:
+            size = check_size(*row[13:15])
+            check_row(row, row[1], size)
+            plain = unpack(row[15], row[17])
+            held = _still_held(held, plain)
+            rles.append(plain)
+            sizes.append(size)
+        except ArchiveError as error:
+            damage = ArchiveError(f"frame {row[1]}, mask {row[2]}: {error}")
+            break
+    sound = rows[: len(rles)]
+    try:
+        sets = MaskSet.singles([row[1] for row in sound], sizes, rles, _columns(sound))
+    except (DataError, OverflowError, TypeError, ValueError):
+        # One by one, those before the row that cannot be are still read.
+        sets = (mask_set(row[1], size, [row]) for row, size in zip(sound, sizes, strict=True))
+    yield from sets
+    if damage:
+        raise damage
+
+
+def _still_held(held: int, plain: bytes) -> int:
+    """Return the bytes that are unpacked by now: a small file may claim to be more than any memory."""
+    held += len(plain)
+    if held > MAX_FRAME_BYTES:
+        raise ArchiveError(f"expected codes of at most {MAX_FRAME_BYTES} bytes together, found more")
+    return held
+
+
+def _columns(rows: Sequence[Row]) -> dict[str, NDArray[Any]]:
+    """Return the columns of a `MaskSet` but for frame, size and codes."""
+    columns = list(zip(*(row[:13] for row in rows), strict=True)) if rows else [()] * 13
+    return {
+        "level": np.array(columns[0], np.int16),
+        "mask_id": np.array(columns[2], np.int32),
+        "track_id": np.array(columns[3], np.int32),
+        "parent_id": np.array(columns[4], np.int32),
+        "boxes": np.array(columns[5:9], np.int32).T.reshape(-1, 4),
+        "area_px": np.array(columns[9], np.int64),
+        "score": np.array(columns[10], np.float32),
+        "stability": np.array(columns[11], np.float32),
+        "source": np.array(columns[12], np.int8),
+    }
 
 
 def check_size(height: object, width: object) -> tuple[int, int]:

@@ -8,7 +8,6 @@ import itertools
 import logging
 import os
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,10 @@ from typing import Any
 import numpy as np
 
 from my3dis.archive.connect import connect_read_only, translated
+from my3dis.archive.lock import LOGS
 from my3dis.archive.reader import ArchiveReader, open_archive
 from my3dis.archive.rows import mask_set
+from my3dis.archive.schema import MAX_FRAME_BYTES
 from my3dis.archive.survey import FrameStock, Survey
 from my3dis.archive.verify import verify
 from my3dis.archive.writer import StreamingSegmentWriter
@@ -110,7 +111,7 @@ def salvage(path: str | Path, out: str | Path) -> SalvageReport:
             dropped, whole = _save_dropped(path, writer)
         partial.replace(out)
     finally:
-        for suffix in ("", "-wal", "-shm", "-journal", "-lock"):
+        for suffix in ("", *LOGS, "-lock"):
             with contextlib.suppress(OSError):
                 partial.with_name(partial.name + suffix).unlink()
     return SalvageReport(
@@ -139,12 +140,16 @@ class _Transfer:
         self.lost: list[LostMask] = []
 
     def frame(self, stock: FrameStock, survey: Survey) -> None:
-        rows = list(survey.rows(stock.frame))
-        sizes = Counter((row[13], row[14]) for row in rows)
-        if not (stock.image_size or rows):
-            return  # a writer that is at work has moved them meanwhile
-        size = stock.image_size or sizes.most_common(1)[0][0]
-        sets = [found for row in rows if (found := _one_mask(stock.frame, size, row)) is not None]
+        size, sets, n_rows, n_bytes = stock.image_size, [], 0, 0
+        for row in survey.rows(stock.frame):
+            n_rows += 1
+            size = size or (row[13], row[14])
+            found = _one_mask(stock.frame, size, row)
+            if found is not None and n_bytes + len(found.rle[0]) <= MAX_FRAME_BYTES:
+                sets.append(found)
+                n_bytes += len(found.rle[0])
+        if size is None:
+            return  # a writer that is at work has moved the rows meanwhile
         masks = MaskSet.concatenate(sets) if sets else MaskSet.empty(stock.frame, size)
         orphans = (masks.parent_id != NO_ID) & ~np.isin(masks.parent_id, masks.mask_id)
         if orphans.any():
@@ -153,7 +158,7 @@ class _Transfer:
         self.frames += 1
         self.masks += len(masks)
         self.orphans += int(orphans.sum())
-        self._count_lost(stock, len(rows) - len(masks))
+        self._count_lost(stock, n_rows - len(masks))
 
     def _count_lost(self, stock: FrameStock, n_unusable: int) -> None:
         n = stock.n_lost + n_unusable

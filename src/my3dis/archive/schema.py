@@ -12,6 +12,7 @@ __all__ = [
     "DDL",
     "FORMAT_VERSION",
     "MAX_BLOB_BYTES",
+    "MAX_FRAME_BYTES",
     "MAX_PIXELS",
     "check_identity",
     "check_tables",
@@ -24,11 +25,14 @@ APPLICATION_ID = 0x4D334453
 FORMAT_VERSION = 1
 """SQLite user_version of the layout described here."""
 
-MAX_PIXELS = 2**31
+MAX_PIXELS = 2**28
 """The largest image height x width that an archive may claim."""
 
 MAX_BLOB_BYTES = 32 * 2**20
 """The longest run-length code that an archive may hold, packed or plain."""
+
+MAX_FRAME_BYTES = 256 * 2**20
+"""The most that the codes of one frame may take together, packed or plain; a thousand times what is usual."""
 
 DDL = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",

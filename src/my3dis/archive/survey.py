@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -116,7 +117,7 @@ class Survey:
 
     def _read(self, image: Image) -> None:
         page = self._file.content(image)
-        listed, rows = masks_in(page, self._file.overflow)
+        listed, rows = masks_in(page, functools.partial(self._file.overflow, image))
         for row in rows:
             is_listed = row.rowid is not None
             if row.columns is None:
@@ -171,7 +172,8 @@ class Survey:
         """Yield the sound rows of a frame by mask id, in the order of `my3dis.archive.rows.SELECT_MASK`."""
         sql = "SELECT file, page, at FROM sound WHERE frame = ? ORDER BY mask_id"
         for file, page, at in self._db.execute(sql, (frame,)):
-            row = mask_at(self._file.content(Image(file, page, True)), at, self._file.overflow)
+            image = Image(file, page, True)
+            row = mask_at(self._file.content(image), at, functools.partial(self._file.overflow, image))
             if row is not None:
                 yield row
 

@@ -46,7 +46,8 @@ class VerifyReport:
         frames, rows: number of frames and masks that were checked.
         problems: `MAX_PROBLEMS` of them at most, in the order of the file's frames.
         n_problems: how many there are.
-        first_bad_row: of the problems that are about one mask, the one with the lowest frame and mask id.
+        first_bad_row: about the lowest frame and mask id whose row is lost, without mask id where nothing
+            tells it any more; where none is lost, the first problem that is about one mask.
         n_sound: with problems, how many masks have a row that fits its checksum, wherever it lies;
             `my3dis.archive.salvage.salvage` saves them.
     """
@@ -142,8 +143,14 @@ class _Check:
         self.rows = 0
         self.problems: list[Problem] = []
         self.n_problems = 0
-        self.first_bad_row: Problem | None = None
+        self._first_bad_row: Problem | None = None
+        self._first_lost: Problem | None = None
         self._bad_rows: set[tuple[int, int]] = set()
+
+    @property
+    def first_bad_row(self) -> Problem | None:
+        """The first lost row; where none is lost, the first that does not fit the others."""
+        return self._first_lost or self._first_bad_row
 
     def add(self, problem: Problem) -> None:
         """Count a problem, keep it among the first, and remember which row it is about."""
@@ -152,9 +159,9 @@ class _Check:
             self.problems.append(problem)
         if problem.frame is None or problem.mask_id is None:
             return
-        first = self.first_bad_row
+        first = self._first_bad_row
         if first is None or (problem.frame, problem.mask_id) < (first.frame, first.mask_id):
-            self.first_bad_row = problem
+            self._first_bad_row = problem
         if len(self._bad_rows) < _MAX_BAD_ROWS:
             self._bad_rows.add((problem.frame, problem.mask_id))
 
@@ -178,20 +185,26 @@ class _Check:
                 return None
             if why_closed is not None:
                 self.add(Problem(why_closed))
+            frames = rows = 0
             for stock in itertools.chain([first], stocks):
-                if why_closed is not None:
-                    self.frames += 1
-                    self.rows += stock.n_sound + stock.n_lost
+                frames += 1
+                rows += stock.n_sound + stock.n_lost
                 self._report_lost(stock)
+            self.frames, self.rows = max(self.frames, frames), max(self.rows, rows)
             return survey.n_sound
 
     def _report_lost(self, stock: FrameStock) -> None:
-        new = [mask_id for mask_id in stock.lost if (stock.frame, mask_id) not in self._bad_rows]
-        for mask_id in new:
-            self.add(Problem("its row is damaged beyond reading", stock.frame, mask_id))
+        for mask_id in stock.lost:
+            problem = Problem("its row is damaged beyond reading", stock.frame, mask_id)
+            if (stock.frame, mask_id) not in self._bad_rows:
+                self.add(problem)
+            if self._first_lost is None:
+                self._first_lost = problem
         nameless = stock.n_lost - len(stock.lost)
         if nameless:
-            self.add(Problem(f"{nameless} masks are lost that no row names any more", stock.frame))
+            problem = Problem(f"{nameless} masks are lost that no row names any more", stock.frame)
+            self.add(problem)
+            self._first_lost = self._first_lost or problem
 
     def _guarded(self, part: _Found, frame: int | None = None) -> _Found:
         """Turn an error that ends one part of the check into a problem, so that the next part runs."""
@@ -199,15 +212,19 @@ class _Check:
             with translated(self.path):
                 yield from part
         except ArchiveError as error:
-            yield Problem(str(error), frame)
+            # The advice in the message is to call this function.
+            cause = error.__cause__
+            what = f"SQLite cannot read on: {cause}" if isinstance(cause, sqlite3.Error) else str(error)
+            yield Problem(what, frame)
         except (OverflowError, struct.error) as error:
             yield Problem(f"a value cannot be read ({error})", frame)
 
     def _structure(self, db: sqlite3.Connection) -> _Found:
         self.finished = db.execute("SELECT value FROM meta WHERE key = 'finished'").fetchone() == ("1",)
         for (line,) in db.execute(f"PRAGMA integrity_check({MAX_PROBLEMS})"):
-            if line != "ok":
-                yield Problem(f"SQLite finds: {line}")
+            for each in str(line).removeprefix("*** in database main ***").split("\n"):
+                if each not in ("", "ok"):
+                    yield Problem(f"SQLite finds: {each}")
 
     def _every_frame(self, db: sqlite3.Connection) -> _Found:
         after = (-(2**63),)

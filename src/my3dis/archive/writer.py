@@ -15,10 +15,11 @@ from typing import Literal, Self
 from my3dis import __version__
 from my3dis.archive.commits import Batch, Commits
 from my3dis.archive.connect import connect_read_write, on_network, translated
+from my3dis.archive.create import create_missing, write_tables
 from my3dis.archive.lock import WriterLock
 from my3dis.archive.relabel import relabel, resolved
 from my3dis.archive.rows import INSERT_MASK, check_size, frame_crc, mask_rows
-from my3dis.archive.schema import APPLICATION_ID, DDL, FORMAT_VERSION, check_identity, check_tables, is_blank
+from my3dis.archive.schema import check_identity, check_tables, is_blank
 from my3dis.errors import ArchiveError, ResourceError
 from my3dis.types import MaskSet
 
@@ -69,6 +70,7 @@ class StreamingSegmentWriter:
             raise ArchiveError(f"expected a folder at {self.path.parent} to write into, found none")
         self._lock = WriterLock(self.path)
         try:
+            create_missing(self.path)
             self._connection = connect_read_write(self.path)
             with translated(self.path):
                 self._open(self._connection, purpose, stage_digest)
@@ -82,11 +84,7 @@ class StreamingSegmentWriter:
     def _open(self, db: sqlite3.Connection, purpose: str | None, stage_digest: str | None) -> None:
         if is_blank(db):
             with Commits(db, self.path, None).step():
-                db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                db.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
-                for statement in DDL:
-                    db.execute(statement)
-                db.execute("INSERT INTO meta (key, value) VALUES ('frames', '0')")
+                write_tables(db)
         check_identity(db, self.path)
         check_tables(db, self.path)
         stored = dict(db.execute("SELECT key, value FROM meta"))
@@ -305,12 +303,14 @@ class StreamingSegmentWriter:
             return
         with self._mutex:
             try:
-                if self._connection is not None:
-                    self.flush()
+                if self._connection is not None and self._commits is not None:
+                    if not self._commits.has_lost:
+                        self._commits.flush()
                     with translated(self.path):
                         self._stand_alone()
             except (ArchiveError, ResourceError) as after:
                 # The first error is the one to report; what was committed is safe.
-                logger.warning("%s is left as it was committed last: %s", self.path, after)
+                level = logging.DEBUG if isinstance(error, ResourceError) else logging.WARNING
+                logger.log(level, "%s is left as it was committed last: %s", self.path, after)
             finally:
                 self._disconnect()

@@ -129,8 +129,16 @@ def _verify(arguments: argparse.Namespace, console: Console) -> int:
     from my3dis.archive.verify import format_report, verify
 
     code = EXIT_OK
-    for path in _archives(arguments.path):
-        report = verify(path, containment=arguments.containment)
+    paths = _archives(arguments.path)
+    for path in paths:
+        try:
+            report = verify(path, containment=arguments.containment)
+        except ArchiveError as error:
+            if len(paths) == 1:
+                raise
+            print(error)
+            code = error.exit_code
+            continue
         print(format_report(report))
         if not report.ok:
             code = ArchiveError.exit_code

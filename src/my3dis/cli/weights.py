@@ -88,10 +88,12 @@ my3dis weights path sam2_video --config my.yaml
         actions,
         "verify",
         "load weights as their back end does, check that all are there, and print their SHA-256",
-        "my3dis weights verify swint.safetensors\nmy3dis weights verify models/sam2.1-hiera-tiny",
+        "my3dis weights verify swint.safetensors\nmy3dis weights verify facebook/sam2.1-hiera-tiny",
     )
     verify.add_argument(
-        "path", metavar="PATH", type=Path, help="file, or folder with config.json and safetensors"
+        "path",
+        metavar="PATH|ID",
+        help="file, folder with config.json and safetensors, or id of a model in the hub's local cache",
     )
     verify.set_defaults(call=_verify)
 
@@ -199,10 +201,11 @@ def _verify(arguments: argparse.Namespace, console: Console) -> int:
     del console
     with needs_extra("my3dis weights verify", "models"):
         from my3dis.backends.torch_models.verify import verify_weights
+    from my3dis.backends.torch_models.weights import local_weights
     from my3dis.runs.provenance import file_digest
 
     with needs_extra("my3dis weights verify", "models"):
-        found = verify_weights(arguments.path)
+        found = verify_weights(local_weights(arguments.path) or Path(arguments.path))
     print(f"{found.model}, for {', '.join(found.backends)}")
     for sentence in found.found:
         print(f"  {sentence}")

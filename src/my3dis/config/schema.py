@@ -157,7 +157,10 @@ class Ssam(_Section):
     device: str = Field("auto", description="auto, cpu, cuda:N or mps, for proposers that load weights")
     dtype: str = Field("auto", description="floating-point type, for proposers that load weights")
     refine: Literal["crop", "mask", "points"] = Field(
-        "crop", description="how a point-prompted proposer looks inside a parent"
+        "crop",
+        description="where a point-prompted proposer looks inside a parent: crop = a cut-out around it; "
+        "mask = the frame blacked out around it; points = the frame itself, prompted inside the parent, "
+        "one network pass per frame instead of one more per parent",
     )
     points_per_side: int | None = Field(
         None, ge=1, le=256, description="grid of prompts, for point-prompted proposers; null = its own"

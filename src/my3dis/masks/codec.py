@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,7 @@ MAX_DECODED = 256
 # Below this a scan of the whole mask takes less time than finding its box.
 _SMALL_PX = 1 << 18
 _BAND_ROWS = 128
+_DTYPES = (np.dtype(np.bool_), np.dtype(np.uint8))
 
 Box = tuple[int, int, int, int]
 
@@ -141,19 +143,26 @@ def to_bytes(mask: RLEMask) -> bytes:
 
 
 def encode(mask: NDArray[np.bool_] | NDArray[np.uint8]) -> bytes:
-    """Encode an (H, W) boolean or 0/1 uint8 mask as COCO compressed counts.
+    """Encode an (H, W) boolean or uint8 mask as COCO compressed counts; any value but 0 is inside.
 
     Of a large mask only the box is scanned for runs: finding it costs less than scanning the rest.
+
+    Raises:
+        DataError: if the array has another shape or dtype; a mask of probabilities must be compared first.
     """
-    if mask.flags.f_contiguous or mask.size <= _SMALL_PX or mask.dtype.itemsize != 1:
-        return to_bytes(RLEMask.from_array(mask))
-    mask = np.ascontiguousarray(mask)
-    height, width = mask.shape
-    x0, y0, x1, y1 = find_box(mask)
+    if mask.ndim != 2 or mask.dtype not in _DTYPES:
+        raise DataError(
+            f"expected a boolean or uint8 mask of shape (H, W), found {mask.dtype} of shape {mask.shape}"
+        )
+    if mask.flags.f_contiguous or mask.size <= _SMALL_PX:
+        return to_bytes(_to_runs(mask))
+    pixels = np.ascontiguousarray(mask).view(np.bool_)
+    height, width = pixels.shape
+    x0, y0, x1, y1 = find_box(pixels)
     if 2 * (x1 - x0) > width:
         # Scanning whole rows in place takes less time than copying most of each.
         x0, x1 = 0, width
-    return encode_in_box(mask[y0:y1, x0:x1], (x0, y0, x1, y1), (height, width))
+    return encode_in_box(pixels[y0:y1, x0:x1], (x0, y0, x1, y1), (height, width))
 
 
 def find_box(mask: NDArray[np.bool_] | NDArray[np.uint8]) -> Box:
@@ -170,9 +179,9 @@ def find_box(mask: NDArray[np.bool_] | NDArray[np.uint8]) -> Box:
     top, bottom = first // width, height
     while not flat[(start := max(0, bottom - _BAND_ROWS)) * width : bottom * width].any():
         bottom = start
-    band = mask[start:bottom].any(axis=1)
+    band = np.asarray(mask[start:bottom].any(axis=1))
     bottom -= int(band[::-1].argmax())
-    columns = np.bitwise_or.reduce(mask[top:bottom], axis=0).view(np.bool_)
+    columns = np.asarray(np.bitwise_or.reduce(mask[top:bottom], axis=0)).view(np.bool_)
     return (int(columns.argmax()), top, width - int(columns[::-1].argmax()), bottom)
 
 
@@ -184,22 +193,29 @@ def encode_in_box(
     Costs time in proportion to the box, not to the image.
 
     Args:
-        crop: (y1 - y0, x1 - x0) boolean or 0/1 uint8.
+        crop: (y1 - y0, x1 - x0) boolean or uint8; any value but 0 is inside.
         box: (x0, y0, x1, y1) inside the image.
         image_size: (H, W) of the whole mask.
 
     Raises:
-        DataError: if the crop's shape is not the box's.
+        DataError: if the crop's shape is not the box's, or the box is not inside the image.
     """
     x0, y0, x1, y1 = (int(v) for v in box)
     height, width = image_size
+    if min(x0, y0) < 0 or x1 > width or y1 > height:
+        raise DataError(f"expected a box inside {width}x{height} pixels, found {[x0, y0, x1, y1]}; clip it")
     if crop.shape != (y1 - y0, x1 - x0):
         found = "x".join(str(side) for side in reversed(crop.shape))
         raise DataError(f"expected a crop of {x1 - x0}x{y1 - y0} as the box says, found {found}")
     if crop.size == 0:
         return to_bytes(RLEMask.zeros(image_size))
-    inner = RLEMask.from_array(np.ascontiguousarray(crop))
+    inner = _to_runs(np.ascontiguousarray(crop))
     return to_bytes(inner.pad(y0, height - y1, x0, width - x1))
+
+
+def _to_runs(pixels: NDArray[Any]) -> RLEMask:
+    # rlemasklib refuses arrays that it may not write to, though it only reads them.
+    return RLEMask.from_array(pixels if pixels.flags.writeable else pixels.copy(order="K"))
 
 
 def decode(rle: bytes, image_size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Sequence
 
 from my3dis.monitoring.profile import PER_MASKS, WARM_UP_SHARE, MemoryProfile, PassSlope, save_profile
-from my3dis.reporting.curves import Chart, Line, Panel, render_svg, render_text
+from my3dis.reporting.curves import Chart, Line, Panel, render_svg
+from my3dis.reporting.text_curves import render_text
 from my3dis.runs.files import atomic_write_text
 from my3dis.runs.layout import RunLayout
 

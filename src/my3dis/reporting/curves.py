@@ -1,4 +1,4 @@
-"""Line charts as SVG for the eye and as text for a terminal; no library is needed for either.
+"""Line charts as SVG; no library is needed.
 
 The colours are told apart by people who see few colours, and each has a lighter twin for dark pages. Light
 colours stand in the elements themselves, so that programs that know no style sheets draw them right.
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-__all__ = ["Chart", "Line", "Panel", "render_svg", "render_text", "round_ticks"]
+__all__ = ["Chart", "Line", "Panel", "render_svg", "round_ticks"]
 
 _COLORS = (
     ("#0b62a4", "#6db6f2"),  # blue
@@ -27,7 +27,7 @@ _GROUND, _INK, _QUIET, _RULE = (
     ("#5b636d", "#a2abb4"),
     ("#e2e4e6", "#343a41"),
 )
-_LEFT, _RIGHT, _TOP, _BOTTOM, _BETWEEN = 74, 22, 74, 54, 34
+_LEFT, _RIGHT, _TOP, _BOTTOM, _BETWEEN = 96, 22, 74, 54, 34
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +209,7 @@ def _draw(canvas: _Canvas) -> None:
             f'<path class="limit" d="M{_LEFT} {y:.1f}H{canvas.width - _RIGHT}" stroke="{_INK[0]}" '
             'stroke-dasharray="2 4" fill="none"/>'
         )
-        canvas.text(canvas.width - _RIGHT - 4, y - 5, chart.limit[1], extra='text-anchor="end"')
+        canvas.text(_LEFT + 4, y - 5, chart.limit[1])
 
 
 def _draw_grid(canvas: _Canvas, left: float, right: float, *, labelled: bool) -> None:
@@ -237,8 +237,10 @@ def _draw_panel(canvas: _Canvas, panel: Panel, left: float, right: float) -> Non
 
     if panel.title:
         canvas.text(left, canvas.ceiling - 8, panel.title, style="ink")
-    ticks = round_ticks(panel.x_from, panel.x_to, most=max(2, min(6, int((right - left) / 70))))
-    for tick in ticks:
+    ticks: tuple[float, ...] = (*(where for where, _ in panel.marks), panel.x_to)
+    if not panel.marks:
+        ticks = round_ticks(panel.x_from, panel.x_to, most=min(6, int((right - left) / 70)))
+    for tick in ticks if len(ticks) > 1 else (panel.x_from, panel.x_to):
         canvas.text(x_of(tick), canvas.floor + 18, _short(tick), extra='text-anchor="middle"')
     canvas.text((left + right) / 2, canvas.floor + 38, panel.x_label, extra='text-anchor="middle"')
     for where, words in panel.marks:
@@ -273,45 +275,3 @@ def _path(line: Line, data: str) -> str:
 
 def _short(value: float) -> str:
     return f"{value:,.0f}" if value == round(value) else f"{value:,.2g}"
-
-
-def render_text(
-    points: Sequence[tuple[float, float]], *, width: int = 72, height: int = 10, least_span: float = 10.0
-) -> str:
-    """Return one curve drawn with plain characters, its vertical axis cut to what the curve covers.
-
-    Each column shows the lowest to the highest value of its part, so that no peak is lost.
-
-    Args:
-        points: (x, y), at least one.
-        width: of the drawing in characters, without the axis.
-        height: the same.
-        least_span: of the vertical axis at least, so that noise does not look like growth.
-    """
-    x_from, x_to = points[0][0], max(points[-1][0], points[0][0] + 1e-9)
-    columns: list[list[float]] = [[] for _ in range(width)]
-    for x, y in points:
-        columns[min(width - 1, int((x - x_from) / (x_to - x_from) * width))].append(y)
-    low, high = min(y for _, y in points), max(y for _, y in points)
-    missing = max(0.0, least_span - (high - low))
-    low, high = max(0.0, low - missing / 2), high + missing / 2
-    grid = [[" "] * width for _ in range(height)]
-
-    def row_of(value: float) -> int:
-        return height - 1 - min(height - 1, int((value - low) / (high - low) * height))
-
-    before: int | None = None
-    for column, values in enumerate(columns):
-        if not values:
-            continue
-        top, bottom = row_of(max(values)), row_of(min(values))
-        first, last = top, bottom
-        if before is not None:  # a steep rise or fall leaves no hole
-            first = before + 1 if before < top else first
-            last = before - 1 if before > bottom else last
-        for row in range(first, last + 1):
-            grid[row][column] = "*" if row == top else "|"
-        before = row_of(values[-1])
-    labels = [high - (high - low) * row / max(1, height - 1) for row in range(height)]
-    lines = [f"{value:9,.1f} |{''.join(row).rstrip()}" for value, row in zip(labels, grid, strict=True)]
-    return "\n".join([*lines, " " * 10 + "+" + "-" * width])

@@ -18,6 +18,9 @@ from my3dis.types import MaskSet
 
 __all__ = ["OverlayStyle", "draw_masks"]
 
+_BAND_ROWS = 64
+"""Rows that are calculated with at once: floats of a whole picture take twenty times its bytes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverlayStyle:
@@ -62,7 +65,10 @@ def draw_masks(
     height, full_width = color.shape[:2]
     if len(masks) and masks.image_size != (height, full_width):
         have = f"{masks.image_size[1]}x{masks.image_size[0]}"
-        raise DataError(f"expected masks of {full_width}x{height} as the image, found {have}")
+        raise DataError(
+            f"expected masks of {full_width}x{height} as the image, found {have}; import an old run with "
+            "--resize, or make the masks of this scan again"
+        )
     factor = max(1, math.ceil(2 * width / full_width))
     canvas = _ground(color, factor, style.fade)
     line = max(1, round(style.outline_px * full_width * factor / width))
@@ -77,8 +83,11 @@ def draw_masks(
 def _ground(color: NDArray[np.uint8], factor: int, fade: float) -> NDArray[np.uint8]:
     import cv2
 
-    grey: NDArray[Any] = cv2.cvtColor(color, cv2.COLOR_RGB2GRAY)[:, :, None]
-    faded = (color * (1 - fade) + grey * fade).astype(np.uint8)
+    faded = np.empty_like(color)
+    for top in range(0, len(color), _BAND_ROWS):
+        band = color[top : top + _BAND_ROWS]
+        grey: NDArray[Any] = cv2.cvtColor(band, cv2.COLOR_RGB2GRAY)[:, :, None]
+        faded[top : top + _BAND_ROWS] = band * (1 - fade) + grey * fade
     if factor == 1:
         return faded
     size = (faded.shape[1] * factor, faded.shape[0] * factor)
@@ -120,13 +129,17 @@ class _Placed:
 def _draw_one(
     canvas: NDArray[np.uint8], placed: _Placed, color: Color, lines: tuple[int, int], fill: float
 ) -> None:
+    import cv2
+
     x0, y0, x1, y1 = placed.box
     line, halo = lines
     size = (canvas.shape[0], canvas.shape[1])
     region = canvas[y0:y1, x0:x1]
     mask = placed.mask.view(np.bool_)
-    paint = np.array(color, np.float32)
-    region[mask] = (region[mask] * (1 - fill) + paint * fill).astype(np.uint8)
+    # What each value of a channel becomes: as bytes, for a wall in floats would take a hundred megabytes.
+    values = np.arange(256)[:, None] * (1 - fill) + np.array(color, np.float32) * fill
+    filled = cv2.LUT(region, values.astype(np.uint8)[None])
+    cv2.copyTo(filled, placed.mask, region)
     below = placed.inside(line, size)
     if halo:
         dark = below & ~placed.inside(line + halo, size)

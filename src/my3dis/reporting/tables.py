@@ -18,6 +18,7 @@ __all__ = [
     "count_figure",
     "drop_table",
     "flat_settings",
+    "import_command",
     "instance_table",
     "merged_warnings",
     "run_command",
@@ -107,6 +108,12 @@ def _as_yaml(value: object) -> str:
     if bare and str(value).lower() not in ("true", "false", "null", "yes", "no", "on", "off", "y", "n"):
         return str(value)
     return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def import_command(old_run: str, output: str, scan: str, name: str, *, resize: bool) -> str:
+    """Return the command line that imports an old run again."""
+    words = ["my3dis", "import-legacy", old_run, output, "--scan", scan, "--name", name]
+    return shlex.join([*words, "--resize"] if resize else words)
 
 
 def run_command(scan: str, output: str, settings: Iterable[Setting]) -> str:

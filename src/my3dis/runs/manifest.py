@@ -11,9 +11,24 @@ from typing import Any
 from my3dis.errors import DataError
 from my3dis.runs.files import atomic_write_json, read_json
 
-__all__ = ["Manifest", "StageRecord", "StageStatus", "read_manifest", "write_manifest"]
+__all__ = [
+    "AS_RECORDED",
+    "IMPORTED_FROM",
+    "IMPORT_SIZE",
+    "Manifest",
+    "StageRecord",
+    "StageStatus",
+    "read_manifest",
+    "write_manifest",
+]
 
 _FORMAT = 1
+
+IMPORTED_FROM, IMPORT_SIZE = "imported from", "image size"
+"""Inputs of stages that were imported: the old run's folder, and the size that masks were brought to."""
+
+AS_RECORDED = "as recorded"
+"""The size of masks that were brought to none."""
 
 
 class StageStatus(enum.StrEnum):

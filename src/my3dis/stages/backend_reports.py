@@ -10,12 +10,14 @@ from my3dis.stages.context import StageOutcome, StageWarning
 
 __all__ = ["Reports"]
 
+_HIGHEST = "_at_most"
+
 
 class Reports:
     """Reports of the back ends that one stage made, one after the other.
 
-    Figures add up, of texts the latest holds, the highest memory per GPU counts, and a note is handed on
-    once however often it was given. Keeps no back end alive.
+    Figures add up, but of those named ``..._at_most`` and of memory per GPU the highest counts, and of texts
+    the latest. A note is handed on once however often it was given. Keeps no back end alive.
 
     Args:
         stage: name of the stage.
@@ -37,8 +39,10 @@ class Reports:
     def _take(self, report: BackendReport) -> None:
         for name, value in report.facts:
             before = self._facts.get(name)
-            adds = not isinstance(value, str) and before is not None and not isinstance(before, str)
-            self._facts[name] = before + value if adds else value  # type: ignore[operator]
+            if isinstance(value, str) or before is None or isinstance(before, str):
+                self._facts[name] = value
+            else:
+                self._facts[name] = max(before, value) if name.endswith(_HIGHEST) else before + value
         self._notes.update(dict.fromkeys(report.notes))
         for gpu, peak_mb in report.peak_gpu_mb:
             self._peaks[gpu] = max(peak_mb, self._peaks.get(gpu, 0.0))

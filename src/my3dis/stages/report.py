@@ -16,6 +16,7 @@ from my3dis.reporting.model import (
     Report,
     RoomSection,
     ScoreTable,
+    Setting,
     WarningRow,
 )
 from my3dis.reporting.page import render_page, render_text
@@ -24,6 +25,7 @@ from my3dis.reporting.rooms import draw_room
 from my3dis.reporting.sampling import comparison_frames, nearest_available
 from my3dis.reporting.tables import (
     flat_settings,
+    import_command,
     instance_table,
     merged_warnings,
     run_command,
@@ -188,7 +190,6 @@ def _assemble(
     instances = load_instances(context, facts)
     scores = _scores(context, facts)
     settings = flat_settings(context.config.model_dump(mode="json"), Config().model_dump(mode="json"))
-    output = context.layout.root.parent.parent
     room, table = _in_3d(context, instances)
     return Report(
         scene=overview.scene,
@@ -207,9 +208,18 @@ def _assemble(
         drops=count_drops(context, facts),
         environment=facts.environment,
         settings=settings,
-        command=run_command(str(overview.root), str(output), settings),
+        command=_command(context, facts, settings),
         version=my3dis.__version__,
     )
+
+
+def _command(context: StageContext, facts: RunFacts, settings: Sequence[Setting]) -> str:
+    """Return the command line that makes the run again, which for an imported one is its import."""
+    scan, output = str(context.reader.overview.root), str(context.layout.root.parent.parent)
+    if facts.origin is None:
+        return run_command(scan, output, settings)
+    old_run, resized = facts.origin
+    return import_command(old_run, output, scan, context.config.experiment.name, resize=resized)
 
 
 def _scores(context: StageContext, facts: RunFacts) -> Scores | str:

@@ -14,7 +14,7 @@ from my3dis.reporting.model import LabelledText, StageRow, StageTable, WarningRo
 from my3dis.runs.events import read_events
 from my3dis.runs.files import read_json
 from my3dis.runs.layout import RunLayout
-from my3dis.runs.manifest import Manifest, StageStatus, read_manifest
+from my3dis.runs.manifest import AS_RECORDED, IMPORT_SIZE, IMPORTED_FROM, Manifest, StageStatus, read_manifest
 
 __all__ = ["RunFacts", "read_facts"]
 
@@ -50,6 +50,14 @@ class RunFacts:
     warnings: tuple[WarningRow, ...]
     reused: frozenset[str]
     environment: tuple[LabelledText, ...]
+
+    @property
+    def origin(self) -> tuple[str, bool] | None:
+        """The old run's folder that this one was imported from, and whether masks were resized, if any."""
+        record = self.manifest.stage("candidates") if self.manifest else None
+        inputs = dict(record.inputs) if record else {}
+        folder = inputs.get(IMPORTED_FROM)
+        return None if folder is None else (folder, inputs.get(IMPORT_SIZE) != AS_RECORDED)
 
     def timing(self, stage: str) -> StageTiming | None:
         """Return the timing of a stage, or None when it was not recorded."""

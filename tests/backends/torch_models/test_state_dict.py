@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import pickle
 from collections import OrderedDict
 from pathlib import Path
 
@@ -73,6 +74,21 @@ def test_a_forbidden_type_is_refused_by_name(tmp_path: Path, as_zip: bool, kind:
     path = saved(tmp_path / "w.pth", {"model": {"a": torch.ones(1)}, "args": value}, as_zip)
     with pytest.raises(DataError, match=f"{name}.*nothing was read.*safetensors"):
         read_weights(path)
+    assert not sprung.exists()
+
+
+@pytest.mark.parametrize("kind", ["zip", "older", "plain pickle"])
+def test_newer_pickles_are_refused_with_what_to_do(tmp_path: Path, kind: str) -> None:
+    """A pickle that the restricted reader cannot follow is no damaged file, and no advice drops the guard."""
+    sprung, path = tmp_path / "sprung", tmp_path / "w.pth"
+    value = {"model": {"a": torch.ones(1)}, "args": Trap(sprung)}
+    if kind == "plain pickle":
+        path.write_bytes(pickle.dumps(Trap(sprung), protocol=4))
+    else:
+        torch.save(value, path, pickle_protocol=4, _use_new_zipfile_serialization=kind == "zip")
+    with pytest.raises(DataError, match=r"expected a pickle of protocol 2.*nothing was read") as caught:
+        read_weights(path)
+    assert "weights_only" not in str(caught.value)
     assert not sprung.exists()
 
 

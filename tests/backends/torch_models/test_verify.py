@@ -73,6 +73,17 @@ def test_other_models_and_empty_folders(sam2: Path, tmp_path: Path) -> None:
         verify_weights(sam2)
 
 
+def test_a_file_beside_a_foreign_config_is_itself(sam2: Path) -> None:
+    """A checkpoint is verified as Semantic-SAM's, whatever ``config.json`` lies beside it; so is a folder."""
+    assert verify_weights(write_checkpoint(sam2)).backends == ("semantic_sam",)
+    folder = sam2 / "alone"
+    folder.mkdir()
+    file = folder / "tiny.safetensors"
+    convert.write_safetensors(convert.converted(sam2 / "tiny.pth").tensors, file, {})
+    found = verify_weights(folder)
+    assert (found.backends, found.files) == (("semantic_sam",), (file,))
+
+
 def test_convert_and_verify_from_the_command_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,3 +43,10 @@ def test_stripes_are_not_solid() -> None:
     striped[12::4] = striped[13::4] = False
     assert solidity(signed_distances(solid)) > 0.98
     assert 0.45 < solidity(signed_distances(striped)) < 0.6
+
+
+def test_a_mask_without_border_is_all_inside_or_all_outside() -> None:
+    """A mask that fills the picture, or none of it, has no border and gives the two extremes everywhere."""
+    full = np.ones((40, 60), np.bool_)
+    assert set(np.unique(signed_distances(full))) == {2 * BORDER}
+    assert set(np.unique(signed_distances(~full))) == {0}

@@ -45,13 +45,14 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
         DataError: if it is missing, no regular file or not readable.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise DataError(f"expected a file at {path}, found a folder, pipe or device")
-        handle = path.open("rb")
+        is_regular = stat.S_ISREG(path.stat().st_mode)
+        handle = path.open("rb") if is_regular else None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:  # a NUL in the name
         raise DataError(f"cannot read {str(path)!r}: {error}") from error
+    if handle is None:
+        raise DataError(f"expected a file at {path}, found a folder, pipe or device")
     with handle:
         yield handle
 
@@ -85,12 +86,10 @@ class Member:
         """
         try:
             return self._stream.read(size)
-        except _DAMAGE as error:
+        except (*_DAMAGE, OSError) as error:  # OSError also where a damaged zip points before its start
             raise ArchiveError(
                 f"{self.name}: the member is damaged or cut off ({error}); copy the file again"
             ) from error
-        except OSError as error:
-            raise ArchiveError(f"{self.name}: cannot be read: {error.strerror or error}") from error
 
     def read_exactly(self, size: int) -> bytes:
         """Return exactly so many bytes; errors as `read`, also when there are fewer."""
@@ -166,10 +165,8 @@ class ZipMembers:
             )
         try:
             stream = self._archive.open(info)
-        except _DAMAGE as error:
+        except (*_DAMAGE, OSError) as error:
             raise ArchiveError(f"{owner}: cannot be opened ({error}); the file is damaged") from error
-        except OSError as error:
-            raise ArchiveError(f"{owner}: cannot be read: {error.strerror or error}") from error
         with contextlib.closing(Member(stream, owner)) as member:
             yield member
 
@@ -184,12 +181,10 @@ def open_zip(source: BinaryIO, name: str) -> Iterator[ZipMembers]:
     size = _check_directory(source, name)
     try:
         archive = zipfile.ZipFile(source)
-    except _DAMAGE as error:
+    except (*_DAMAGE, OSError) as error:
         raise ArchiveError(
             f"{name}: expected a zip file, found one that is damaged or cut off ({error}); copy it again"
         ) from error
-    except OSError as error:
-        raise ArchiveError(f"{name}: cannot be read: {error.strerror or error}") from error
     with archive:
         members = ZipMembers(archive, name)
         members.check_total(size)

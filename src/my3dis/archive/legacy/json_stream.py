@@ -9,17 +9,25 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Iterator
 from typing import Protocol
 
-from my3dis.archive.legacy.limits import MAX_BLANK_CHARS, MAX_DEPTH, MAX_STRUCTURES, MAX_VALUE_CHARS
+from my3dis.archive.legacy.limits import (
+    MAX_BLANK_CHARS,
+    MAX_DEPTH,
+    MAX_KEY_CHARS,
+    MAX_STRUCTURES,
+    MAX_VALUE_CHARS,
+)
 from my3dis.errors import DataError
 
 __all__ = ["ByteSource", "JsonCursor"]
 
 _CHUNK_BYTES = 1 << 16
 _MAX_CHUNK_BYTES = 1 << 20
-_BLANKS = " \t\n\r"
+_KEY_OVERHEAD = 64
+_BLANKS = re.compile(r"[ \t\n\r]*")
 
 
 class ByteSource(Protocol):
@@ -56,13 +64,21 @@ class JsonCursor:
         """Step into an object and yield its keys.
 
         Raises:
-            DataError: if there is no object here, or it is malformed, repeats a key or is nested too deeply.
+            DataError: if there is no object here, or it is malformed, repeats a key, has too many, or is
+                nested too deeply.
         """
         seen: set[str] = set()
+        held = 0
         for _ in self._inside("{", "}"):
             key = self.value()
             if not isinstance(key, str):
                 raise self._wrong("a key in quotes", repr(key)[:40])
+            held += len(key) + _KEY_OVERHEAD
+            if held > MAX_KEY_CHARS:
+                raise DataError(
+                    f"{self._name}: expected keys of at most {MAX_KEY_CHARS} characters in an object, "
+                    "found more"
+                )
             if key in seen:
                 raise DataError(f"{self._name}: expected each key once, found {key[:40]!r} twice")
             seen.add(key)
@@ -148,11 +164,10 @@ class JsonCursor:
         """Return the next character that is no blank without moving past it; none at the end."""
         blanks = 0
         while True:
-            while self._at < len(self._buffer):
-                if self._buffer[self._at] not in _BLANKS:
-                    return self._buffer[self._at]
-                self._at += 1
-                blanks += 1
+            start, self._at = self._at, _BLANKS.match(self._buffer, self._at).end()  # type: ignore[union-attr]
+            if self._at < len(self._buffer):
+                return self._buffer[self._at]
+            blanks += self._at - start
             if blanks > MAX_BLANK_CHARS:
                 raise self._wrong("a value", f"more than {MAX_BLANK_CHARS} blanks")
             if self._ended:

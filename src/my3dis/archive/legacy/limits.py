@@ -10,10 +10,12 @@ __all__ = [
     "MAX_BLANK_CHARS",
     "MAX_DEPTH",
     "MAX_DIRECTORY_BYTES",
+    "MAX_FRAMES",
     "MAX_FRAME_CODE_BYTES",
     "MAX_FRAME_MEMBER_BYTES",
     "MAX_ID",
     "MAX_ITEMS_PER_FRAME",
+    "MAX_KEY_CHARS",
     "MAX_MEMO",
     "MAX_PIXELS",
     "MAX_SMALL_BYTES",
@@ -30,6 +32,9 @@ MAX_VALUE_CHARS = 2**22
 
 MAX_FRAME_CODE_BYTES = 2**26
 """Run-length codes of one frame and level; an old frame of 200 masks has 0.5 million."""
+
+MAX_KEY_CHARS = 2**24
+"""Keys of one JSON object, each counted with 64 characters more: about 240,000 object ids."""
 
 MAX_STRUCTURES = 400_000
 """Brackets and commas in such a value: an empty list costs 30 times its text in memory."""
@@ -55,7 +60,10 @@ MAX_SMALL_BYTES = 4096
 MAX_MEMO = 4_000_000
 """Objects that a pickle may number for later reference: five per mask, so 800,000 masks."""
 
-MAX_ITEMS_PER_FRAME = 20_000
+MAX_FRAMES = 1_000_000
+"""Frames of a level, nine hours of video: their numbers are held to refuse a repeat."""
+
+MAX_ITEMS_PER_FRAME = 10_000
 """Masks of one frame and level."""
 
 MAX_ID = 2**31 - 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -227,5 +228,6 @@ def resized(mask: LegacyMask, size: tuple[int, int]) -> LegacyMask:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    # Bounded in depth too: values of a pickle may hold each other a million times.
+    text = reprlib.repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import tokenize
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,17 @@ _MAGIC = b"\x93NUMPY"
 _MAX_HEADER_BYTES = 10_000
 _MAX_DIMENSIONS = 4
 _MAX_ITEMS = 2**48
+# NumPy evaluates the header as a literal; a deep one exhausts its parser.
+_DAMAGE = (
+    ValueError,
+    TypeError,
+    SyntaxError,
+    RecursionError,
+    MemoryError,
+    KeyError,
+    OverflowError,
+    tokenize.TokenError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +71,7 @@ def read_npy_header(source: ByteSource, name: str) -> NpyHeader:
     read = np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
     try:
         shape, is_fortran, dtype = read(text, max_header_size=_MAX_HEADER_BYTES)
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, KeyError) as error:
-        # NumPy evaluates the header as a literal; a deep one exhausts its parser.
+    except _DAMAGE as error:
         raise ArchiveError(f"{name}: expected the header of an array, found damage ({error})") from error
     if len(shape) > _MAX_DIMENSIONS or any(side < 0 for side in shape) or math.prod(shape) > _MAX_ITEMS:
         raise ArchiveError(f"{name}: expected an array of masks, found one of shape {str(shape)[:80]}")

@@ -131,7 +131,7 @@ def find_name(module: object, name: object, owner: str) -> Name:
     found = _NAMES.get((module, name)) if isinstance(module, str) and isinstance(name, str) else None
     if found is None:
         raise ArchiveError(
-            f"{owner}: expected a pickle of NumPy arrays only; refused: {str(module)[:60]}.{str(name)[:60]}; "
+            f"{owner}: expected a pickle of NumPy arrays only; refused: {_named(module)}.{_named(name)}; "
             "nothing of it was run. Do not open this file with NumPy's allow_pickle"
         )
     return found
@@ -243,6 +243,10 @@ def _fill(array: PickledArray, layout: _Layout, data: object, held: Held, owner:
 
 def _plain_shape(shape: object) -> object:
     return shape.numbers if isinstance(shape, PickledArray) else shape
+
+
+def _named(part: object) -> str:
+    return part[:60] if isinstance(part, str) else f"<{type(part).__name__}>"
 
 
 def _shape_of(value: object) -> str:

@@ -33,7 +33,7 @@ class Memo:
     def __init__(self, owner: str) -> None:
         self._owner = owner
         self._objects: list[object] = []
-        self._fresh_from = 0
+        self._fresh: list[int] = []
         self._texts: dict[object, object] = {}
         self._text_bytes = 0
 
@@ -48,7 +48,7 @@ class Memo:
             )
         if index >= len(self._objects):
             self._objects.extend([_GONE] * (index + 1 - len(self._objects)))
-        self._fresh_from = min(self._fresh_from, index)
+        self._fresh.append(index)
         self._objects[index] = value
 
     def get(self, index: int) -> object:
@@ -77,10 +77,10 @@ class Memo:
 
     def forget(self) -> None:
         """Let go of the objects since the last call; only names, types, texts and shapes stay."""
-        for i in range(self._fresh_from, len(self._objects)):
+        for i in self._fresh:
             value = self._objects[i]
             if isinstance(value, tuple) and len(value) <= _MAX_SIDES and all(type(v) is int for v in value):
                 self._objects[i] = self.share(value, 32 * len(value))
             elif not isinstance(value, str | bytes | Name | DtypeValue):
                 self._objects[i] = _GONE
-        self._fresh_from = len(self._objects)
+        self._fresh.clear()

@@ -10,6 +10,7 @@ What the instructions mean: the comments in the standard library's module ``pick
 
 from __future__ import annotations
 
+import reprlib
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -38,8 +39,8 @@ __all__ = ["Pair", "PickleStream"]
 
 _BATCH = 1000
 """Items that a pickler writes at a time; a dictionary of a multiple of them may still go on."""
-_MAX_STEPS = 2_000_000
-"""Instructions within one frame; `MAX_ITEMS_PER_FRAME` masks need about half."""
+_MAX_STEPS = 100 * MAX_ITEMS_PER_FRAME
+"""Instructions within one frame; a mask takes 30 to 60."""
 _HIGHEST_PROTOCOL = 5
 
 
@@ -75,7 +76,7 @@ class PickleStream:
         self._held = Held()
         self._steps = 0
         self._outer: object = _NOT_YET
-        self._outer_depth = 0
+        self._outer_depth = self._outer_place = 0
         self._dictionaries = 0
         self._ready: list[Pair] = []
 
@@ -187,11 +188,14 @@ class PickleStream:
         self._push(int.from_bytes(self._bytes.read(size), "little", signed=True))
 
     def _new_dict(self) -> None:
-        depth = len(self._below)
-        is_value = len(self._stack) >= 2 and self._stack[-2] is self._outer
         made: dict[object, object] = {}
-        if self._outer is _NOT_YET or (depth == self._outer_depth and not is_value):
-            self._outer, self._outer_depth = made, depth
+        depth = len(self._below)
+        # Directly after an outermost dictionary comes the next one of an array; after a key, a value.
+        follows = bool(self._stack) and self._stack[-1] is self._outer
+        below = self._stack[self._outer_place : self._outer_place + 1]
+        is_inside = not follows and bool(below) and below[0] is self._outer
+        if self._outer is _NOT_YET or (depth == self._outer_depth and not is_inside):
+            self._outer, self._outer_depth, self._outer_place = made, depth, len(self._stack)
             self._dictionaries += 1
         self._push(made)
 
@@ -206,7 +210,7 @@ class PickleStream:
             raise self._wrong(f"at most {MAX_ITEMS_PER_FRAME} keys with values", "more, or a key without one")
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, str | int) or key in target:
-                raise self._wrong("text or whole numbers as keys, each once", f"{key!r}"[:60])
+                raise self._wrong("text or whole numbers as keys, each once", reprlib.repr(key))
             target[key] = value
         pack_record(target, self._held, self._name)
 

@@ -10,18 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from my3dis.archive.legacy.containers import Member, ZipMembers, open_regular, open_zip
+from my3dis.archive.legacy.frames import LegacyFrame, frame_name
 from my3dis.archive.legacy.json_stream import JsonCursor
-from my3dis.archive.legacy.limits import (
-    MAX_FRAME_CODE_BYTES,
-    MAX_FRAME_MEMBER_BYTES,
-    MAX_ITEMS_PER_FRAME,
-)
+from my3dis.archive.legacy.limits import MAX_FRAME_MEMBER_BYTES, MAX_FRAMES, MAX_ITEMS_PER_FRAME
 from my3dis.archive.legacy.masks import (
     BITS,
     LegacyItem,
@@ -36,50 +32,13 @@ from my3dis.archive.legacy.pickle_arrays import PickledArray
 from my3dis.archive.legacy.pickle_stream import Pair, PickleStream
 from my3dis.errors import ArchiveError, DataError
 
-__all__ = ["LegacyFrame", "iter_segments"]
+__all__ = ["iter_segments"]
 
 _MANIFEST = "manifest.json"
 _PICKLED = "data.npy"
 _JSON_FRAME = re.compile(r"(?:frames/)?frame_(\d{1,10})\.json")
 _DENSE_FRAME = re.compile(r"frame_(\d{1,10})/masks\.npy")
 _MAX_MEMBER_BYTES = 2**40
-
-
-@dataclass(slots=True, kw_only=True)
-class LegacyFrame:
-    """The masks of one frame and level of an old run.
-
-    Attributes:
-        index: as recorded; `my3dis.archive.legacy.run` knows which frame of the scan it is.
-        name: of the colour file, None when not recorded.
-        items: in the order of the file.
-    """
-
-    index: int
-    name: str | None = None
-    items: list[LegacyItem] = field(default_factory=list)
-    _code_bytes: int = 0
-    _objects: set[int] = field(default_factory=set)
-
-    def add(self, item: LegacyItem, owner: str) -> None:
-        """Append an item.
-
-        Raises:
-            DataError: if the frame has the object already, or more items or bytes of masks than any old run.
-        """
-        if item.object_id is not None:
-            if item.object_id in self._objects:
-                raise DataError(
-                    f"{owner}: expected each object once in frame {self.index}, found {item.object_id} twice"
-                )
-            self._objects.add(item.object_id)
-        self.items.append(item)
-        self._code_bytes += len(item.mask.rle) if item.mask is not None else 0
-        if len(self.items) > MAX_ITEMS_PER_FRAME or self._code_bytes > MAX_FRAME_CODE_BYTES:
-            raise DataError(
-                f"{owner}: expected at most {MAX_ITEMS_PER_FRAME} masks of {MAX_FRAME_CODE_BYTES} bytes in a "
-                f"frame, found more in frame {self.index}"
-            )
 
 
 def iter_segments(path: Path) -> Iterator[LegacyFrame]:
@@ -107,6 +66,8 @@ def iter_segments(path: Path) -> Iterator[LegacyFrame]:
             if frame.index in seen:
                 raise DataError(f"{path}: expected each frame once, found frame {frame.index} twice")
             seen.add(frame.index)
+            if len(seen) > MAX_FRAMES:
+                raise DataError(f"{path}: expected at most {MAX_FRAMES} frames, found more")
             yield frame
 
 
@@ -152,7 +113,7 @@ def _json_frame(cursor: JsonCursor, owner: str) -> LegacyFrame:
         if key == "frame_index":
             frame.index = whole_number(cursor.value(), f"{owner}: frame_index")
         elif key == "frame_name":
-            frame.name = name_of(cursor.value(), owner)
+            frame.name = frame_name(cursor.value(), owner)
         elif key == "objects":
             for object_id in cursor.members():
                 number = whole_number(object_id, f"{owner}: object")
@@ -162,19 +123,6 @@ def _json_frame(cursor: JsonCursor, owner: str) -> LegacyFrame:
             cursor.skip()
     cursor.finish()
     return frame
-
-
-def name_of(value: object, owner: str) -> str | None:
-    """Return a frame's name.
-
-    Raises:
-        DataError: if it is no short text.
-    """
-    if value is None:
-        return None
-    if not isinstance(value, str) or len(value) > 255:
-        raise DataError(f"{owner}: expected the name of a frame, found {str(value)[:40]!r}")
-    return value
 
 
 def _pickled_frames(members: ZipMembers, owner: str) -> Iterator[LegacyFrame]:

@@ -23,6 +23,7 @@ __all__ = [
     "choose_device",
     "choose_dtype",
     "empty_cache",
+    "first_line",
     "is_out_of_memory",
     "parity_numerics",
     "torch_errors",
@@ -47,6 +48,14 @@ _OTHER_NAMES = {
     "double": "float32",
     "float64": "float32",
 }
+# Of the CPU's allocator, Apple's, CUDA's where it raises no class of its own, and cuBLAS's.
+_SHORTAGE = (
+    "not enough memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "out of memory",
+    "cublas_status_alloc_failed",
+)
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
@@ -158,10 +167,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(
-        sign in text
-        for sign in ("not enough memory", "can't allocate memory", "out of memory", "cannot allocate memory")
-    )
+    return isinstance(error, RuntimeError) and any(sign in text for sign in _SHORTAGE)
 
 
 @contextlib.contextmanager
@@ -177,7 +183,7 @@ def torch_errors(what: str) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise ResourceError(
-            f"{what}: the memory ran out ({_first_line(error)}); use a smaller batch, another device, or "
+            f"{what}: the memory ran out ({first_line(error)}); use a smaller batch, another device, or "
             "stop what else uses it, then run again: finished stages are kept"
         ) from error
 
@@ -229,7 +235,7 @@ class BackOff:
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-                reason = _first_line(error)
+                reason = first_line(error)
                 if size <= self._smallest:
                     # The traceback holds the tensors of the failed attempt; the sentence is enough.
                     raise ResourceError(
@@ -249,6 +255,7 @@ class BackOff:
         empty_cache()
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return how an error's message begins, or the name of its type if it has none."""
     lines = str(error).strip().splitlines()
     return lines[0][:160] if lines else type(error).__name__

@@ -48,6 +48,9 @@ _DAMAGE = (
     struct.error,
 )
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
+_PROTOCOL = 2
+"""Of the pickles that torch.save writes, and the newest whose codes the restricted reader knows."""
+_UNKNOWN_CODE, _REASON = "Unsupported operand", "WeightsUnpickler error:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,8 @@ def _require_weights(path: Path) -> None:
         found = "a Git LFS pointer instead of the file (git lfs pull fetches it)"
     elif path.suffix != ".safetensors" and not head.startswith((_ZIP, _PICKLE)):
         found = "neither a zip archive nor a pickle of torch.save"
+    elif path.suffix != ".safetensors" and head[:1] == _PICKLE and head[1:2] > bytes([_PROTOCOL]):
+        raise _too_new(path)
     if found:
         raise DataError(f"{path}: expected a weights file, found {found}; download it again")
 
@@ -128,7 +133,9 @@ def _loaded(path: Path) -> object:
         raise
     except UnpicklingError as error:
         name = _named_global(str(error))
-        raise (_refusal(path, name) if name else _damaged(path, error)) from error
+        if name:
+            raise _refusal(path, name) from error
+        raise (_too_new(path) if _UNKNOWN_CODE in str(error) else _damaged(path, error)) from error
     except _DAMAGE as error:
         raise _damaged(path, error) from error
 
@@ -148,8 +155,18 @@ def _refusal(path: Path, names: str) -> DataError:
     )
 
 
+def _too_new(path: Path) -> DataError:
+    return DataError(
+        f"{path}: expected a pickle of protocol {_PROTOCOL}, as torch.save writes, found codes that torch's "
+        "restricted reader does not know; nothing was read. Get the weights as safetensors, or, where you "
+        "trust the file, save its tensors alone with the program that made it: "
+        "torch.save({'model': model.state_dict()}, 'new.pth')"
+    )
+
+
 def _damaged(path: Path, error: Exception) -> DataError:
-    lines = str(error).strip().splitlines()
+    # What torch says before its reason is advice to read the file without its guard.
+    lines = str(error).rpartition(_REASON)[2].strip().splitlines()
     return DataError(
         f"{path}: expected a weights file, found a damaged one or one cut off "
         f"({lines[0][:200] if lines else type(error).__name__}); download it again and compare its SHA-256"

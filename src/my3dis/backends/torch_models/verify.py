@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from my3dis.backends.torch_models.weights import weight_files
 from my3dis.errors import DataError, My3DISError
@@ -38,21 +39,22 @@ class Verified:
 def verify_weights(path: Path) -> Verified:
     """Check that a file or folder holds every weight of the model that it is of.
 
-    A folder (or a file beside a ``config.json``) is a model in the layout of transformers; any other file is
-    taken for a checkpoint of Semantic-SAM.
+    A folder with a ``config.json`` (or safetensors beside one) is a model in the layout of transformers; any
+    other file, and a folder of safetensors alone, is taken for a checkpoint of Semantic-SAM.
 
     Raises:
         DataError: if it is damaged, incomplete or of a model that no back end loads, naming what is wrong.
         ConfigError: if there is nothing of the kind.
         PluginError: if a library lacks the model.
     """
-    if path.is_file() and (path.parent / "config.json").is_file():
+    if path.is_file() and path.suffix == ".safetensors" and (path.parent / "config.json").is_file():
         path = path.parent
     if not path.exists():
         raise DataError(
             f"expected weights at {path}, found nothing; `my3dis weights list` says where to get some"
         )
-    return _folder(path) if path.is_dir() else _semantic_sam(path)
+    alone = path.is_file() or (weight_files(path) and not (path / "config.json").is_file())
+    return _semantic_sam(path) if alone else _folder(path)
 
 
 def _semantic_sam(path: Path) -> Verified:
@@ -69,7 +71,7 @@ def _semantic_sam(path: Path) -> Verified:
     return Verified(
         model=f"Semantic-SAM {report.config.name}",
         backends=("semantic_sam",),
-        files=(path,),
+        files=weight_files(path),
         found=(
             f"all {len(report.loaded)} weights that inference needs, {n:,} numbers",
             f"{len(report.duplicates)} further names of the same tensors, equal to them",
@@ -116,8 +118,8 @@ def _video_parameters(folder: Path) -> dict[str, torch.Tensor]:
 
     try:
         network: Any = load(folder, torch.device("cpu"), torch.float32).network
-    except My3DISError as error:
-        raise DataError(f"{folder}: {error}") from error
+    except (My3DISError, SafetensorError) as error:
+        raise DataError(f"{folder}: {error}; get the model again") from error
     parameters: dict[str, torch.Tensor] = dict(network.named_parameters())
     return parameters
 

@@ -13,7 +13,7 @@ from my3dis.errors import ConfigError, PluginError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["HubId", "find_weights", "local_weights", "read_state_dict", "weight_files"]
+__all__ = ["HubId", "find_model_folder", "find_weights", "local_weights", "read_state_dict", "weight_files"]
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 """Of files that hold weights; in a folder, safetensors are taken and nothing else is looked at."""
@@ -65,6 +65,15 @@ def find_weights(checkpoint: str | None, *, backend: str) -> Path:
             f"{backend}: expected model weights at {path}, found nothing; {how_to_get(backend)}"
         )
     return _cached(hub) or _downloaded(hub, backend)
+
+
+def find_model_folder(checkpoint: str | None, *, backend: str) -> Path:
+    """Return the folder in the layout of transformers that a setting means; as `find_weights`.
+
+    A file of weights beside its ``config.json`` stands for the folder.
+    """
+    found = find_weights(checkpoint, backend=backend)
+    return found.parent if found.is_file() and (found.parent / "config.json").is_file() else found
 
 
 def local_weights(checkpoint: str | None) -> Path | None:

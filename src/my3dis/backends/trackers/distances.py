@@ -46,8 +46,9 @@ def signed_distances(mask: NDArray[np.bool_]) -> NDArray[np.uint16]:
     inside = mask.view(np.uint8)
     distance_in = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
     distance_out = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 3)
-    signed = np.where(mask, distance_in - 0.5, 0.5 - distance_out)
-    held: NDArray[np.uint16] = np.clip(BORDER + STEPS_PER_PX * signed, 0, 2 * BORDER).astype(np.uint16)
+    # A mask that fills the picture has no border: OpenCV then gives distances that no scaling survives.
+    signed = np.clip(np.where(mask, distance_in - 0.5, 0.5 - distance_out), -MARGIN_PX, MARGIN_PX)
+    held: NDArray[np.uint16] = (BORDER + STEPS_PER_PX * signed).astype(np.uint16)
     return held
 
 

@@ -20,6 +20,7 @@ from my3dis.backends.proposers.semantic_sam.boxes import inclusive_boxes, suppre
 from my3dis.backends.proposers.semantic_sam.checkpoint import load_network
 from my3dis.backends.proposers.semantic_sam.features import ImageFeatures, PointPrediction
 from my3dis.backends.proposers.semantic_sam.regions import clean_regions
+from my3dis.backends.torch_models.devices import BackOff
 from my3dis.masks import boxes as mask_boxes
 from my3dis.masks import codec
 from tests.backends.proposers.semantic_sam import tiny
@@ -68,7 +69,6 @@ def options_of(settings: Mapping[str, float]) -> AutomaticOptions:
         box_nms_iou=settings["box_nms_thresh"],
         settle_nms_iou=settings["crop_nms_thresh"],
         min_region_area=int(settings["min_mask_region_area"]),
-        masks_at_once=7,
     )
 
 
@@ -147,7 +147,7 @@ def test_the_recorded_model_run_is_matched(reference: Path, record_property) -> 
 
 def test_a_batch_of_masks_changes_nothing() -> None:
     """How many masks are brought to full size together is a matter of memory only."""
-    network = tiny.network()
+    network = tiny.network(0)
     image = torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     features = network.encode(image)
     results = [
@@ -156,7 +156,8 @@ def test_a_batch_of_masks_changes_nothing() -> None:
             features,
             automatic.point_grid(5),
             (2, 5),
-            AutomaticOptions(masks_at_once=n, box_nms_iou=1.0, stability=0.5, predicted_iou=0.7),
+            AutomaticOptions(box_nms_iou=1.0, stability=0.5, predicted_iou=0.7),
+            BackOff(automatic.FULL_SIZE, n),
         )
         for n in (1, 4, 100)
     ]

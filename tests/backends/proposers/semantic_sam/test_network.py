@@ -193,6 +193,9 @@ def test_half_precision_touches_the_backbone_only(reference: Path) -> None:
     assert features.mask_features.dtype == torch.float32
     distance = float((features.mask_features - stages["pixel.mask_features"]).abs().mean())
     assert 1e-4 < distance < 0.1
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        around = network.encode(case.tensors["input.image_u8"])
+    assert torch.equal(around.mask_features, features.mask_features)
     with pytest.raises(ConfigError, match="float64"):
         network.backbone_dtype = torch.float64
 
@@ -206,6 +209,8 @@ def test_unusable_requests_are_refused(reference: Path) -> None:
     for wrong in (image[:2], image[None], image.double(), image[:, :0]):
         with pytest.raises(DataError, match="found"):
             network.encode(wrong)
+    with pytest.raises(DataError, match="one size"):
+        network.encode_together([image, image[:, 1:]])
     for wrong in (points[:0], points[0], torch.zeros(2, 4)):
         with pytest.raises(DataError, match=r"\(P, 2\)"):
             network.predict(features, wrong, [0])

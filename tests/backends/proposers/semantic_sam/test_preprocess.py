@@ -14,6 +14,18 @@ from safetensors.numpy import load_file
 from my3dis.backends.proposers.semantic_sam.preprocess import resize_bicubic, resized_size
 from my3dis.errors import DataError
 
+PILLOW = [
+    ((180, 60), (144, 48), "2ba91c98a73965cb"),
+    ((61, 30), (48, 24), "6e9e930b69063830"),
+    ((100, 40), (80, 30), "03a7dcea900d6ae5"),
+    ((101, 40), (80, 30), "ae9bea56e5bce659"),
+    ((40, 30), (39, 37), "5987c696955e203a"),
+    ((30, 40), (37, 39), "a267741a3898af35"),
+    ((50, 70), (60, 30), "c50ce59cdbda27fd"),
+    ((30, 90), (24, 72), "bf9bad8c2b649fb4"),
+]
+"""Size, new size, and the beginning of the SHA-256 of what Pillow 13.0.0 makes of the test's pattern."""
+
 
 @pytest.mark.parametrize("name", ["landscape", "portrait", "up"])
 def test_recorded_pictures_are_matched_bit_for_bit(reference: Path, name: str) -> None:
@@ -28,6 +40,16 @@ def test_recorded_pictures_are_matched_bit_for_bit(reference: Path, name: str) -
     large = resize_bicubic(source, resized_size(source.shape[:2]))
     assert list(large.shape) == json.loads(metadata[f"{name}.640.shape"])
     assert hashlib.sha256(large.tobytes()).hexdigest() == metadata[f"{name}.640.sha256"]
+
+
+@pytest.mark.parametrize(("size", "new", "digest"), PILLOW)
+def test_the_axis_that_pillow_begins_with_comes_first(
+    size: tuple[int, int], new: tuple[int, int], digest: str
+) -> None:
+    """Tall images, and those that lose exactly or over twice as many rows as columns, are Pillow 13's."""
+    y, x, channel = np.indices((*size, 3))
+    image = ((37 * y + 101 * x + 53 * channel + 7 * x * y) % 256).astype(np.uint8)
+    assert hashlib.sha256(resize_bicubic(image, new).tobytes()).hexdigest()[:16] == digest
 
 
 def test_the_shorter_side_has_640_pixels() -> None:

@@ -32,7 +32,7 @@ CONFIG = SemanticSamConfig(
 HEAD = "sem_seg_head.predictor"
 
 
-def weights(seed: int = 0) -> dict[str, Tensor]:
+def weights(seed: int = 2) -> dict[str, Tensor]:
     """Draw every parameter, without other names and prefix; the process's random state is left alone."""
     generator = torch.Generator().manual_seed(seed)
     state = {}
@@ -57,12 +57,12 @@ def weights(seed: int = 0) -> dict[str, Tensor]:
     return state
 
 
-def network(seed: int = 0) -> SemanticSam:
+def network(seed: int = 2) -> SemanticSam:
     """Build the network."""
     return build_network({f"model.{name}": tensor for name, tensor in weights(seed).items()})
 
 
-def write_checkpoint(folder: Path, seed: int = 0) -> Path:
+def write_checkpoint(folder: Path, seed: int = 2) -> Path:
     """Write ``tiny.pth`` with all names that a released file has, and return it."""
     state = weights(seed)
     state |= {name: state[own] for name, own in duplicates_of(CONFIG).items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from my3dis.masks import codec
@@ -12,6 +14,7 @@ SIZE = (96, 128)
 Rectangle = tuple[int, int, int, int]
 
 
+@cache
 def picture(index: int) -> Frame:
     """Return a frame of a noisy picture that moves to the left."""
     still = np.random.default_rng(5).integers(0, 256, (SIZE[0] // 8, SIZE[1] // 8, 3))

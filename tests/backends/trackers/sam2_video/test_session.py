@@ -99,9 +99,9 @@ def test_pruning_changes_no_bit(model: VideoModel) -> None:
     assert len({logits.tobytes() for logits, score in steps.values() if score > 0}) > 0.5 * len(steps)
 
 
-@pytest.mark.parametrize(("window", "frames"), [("memory_frames", 5), ("pointer_frames", 14)])
+@pytest.mark.parametrize(("window", "frames"), [("memory_frames", 5), ("pointer_frames", 13)])
 def test_the_window_is_not_too_wide(sam2: VideoModel, window: str, frames: int) -> None:
-    """With one frame less of either memory the same script gives other masks, or does not run at all."""
+    """With a frame less of either memory than a step needs, the script gives other masks or does not run."""
     full = streamed(sam2, prune=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(VideoModel, window, property(lambda self: frames))
@@ -133,10 +133,11 @@ def followed(session: StreamingSession, held: list[ObjectMemory], frames: range)
 def test_what_is_held_stays_the_same(model: VideoModel) -> None:
     """From the frame at which the window is full, not a byte more is held; unpruned it grows by the frame."""
     session = StreamingSession(model)
-    held = list(followed(session, objects_at_start(session, 3), range(1, 60)))
+    frames = 60 if model.family.name == "SAM 2" else 30
+    held = list(followed(session, objects_at_start(session, 3), range(1, frames)))
     assert len(set(held[16:])) == 1
     endless = StreamingSession(model, prune=False)
-    grown = np.diff(list(followed(endless, objects_at_start(endless, 3), range(1, 24))))
+    grown = np.diff(list(followed(endless, objects_at_start(endless, 3), range(1, 12))))
     assert (grown[4:] > 50_000).all()
 
 

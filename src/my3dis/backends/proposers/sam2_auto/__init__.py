@@ -6,6 +6,7 @@ The published weights have not been run by this project: what is tested are rand
 
 from __future__ import annotations
 
+from my3dis.backends.torch_models.environment import unchanged_environment
 from my3dis.backends.torch_models.extras import needs_extra
 from my3dis.protocols import BackendOptions, MaskProposer, ProposerPlugin
 
@@ -13,9 +14,10 @@ __all__ = ["PLUGIN"]
 
 
 def _create(options: BackendOptions) -> MaskProposer:
-    with needs_extra("sam2_auto", "sam2"):
-        from my3dis.backends.proposers.sam2_auto.proposer import make_proposer
-    return make_proposer(options)
+    with unchanged_environment():
+        with needs_extra("sam2_auto", "sam2"):
+            from my3dis.backends.proposers.sam2_auto.proposer import make_proposer
+        return make_proposer(options)
 
 
 PLUGIN = ProposerPlugin(

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from my3dis.backends.proposers.sam2_auto.model import ImageModel, PointMasks, load_model
+from my3dis.backends.proposers.sam2_auto.model import BACKEND, ImageModel, PointMasks, load_model
 from my3dis.backends.proposers.sam2_auto.nesting import box_nms, nest, ranks_of_levels
 from my3dis.backends.torch_models.devices import (
     BackOff,
@@ -22,7 +22,7 @@ from my3dis.backends.torch_models.devices import (
     parity_numerics,
     torch_errors,
 )
-from my3dis.backends.torch_models.weights import find_weights
+from my3dis.backends.torch_models.weights import find_model_folder
 from my3dis.errors import ConfigError
 from my3dis.masks.logits import LogitMask, encode_logits, stability
 from my3dis.protocols import BackendOptions, BackendReport
@@ -81,10 +81,7 @@ def make_proposer(options: BackendOptions) -> Sam2AutoProposer:
     """
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)
-    folder = find_weights(options.checkpoint, backend="sam2_auto")
-    if folder.is_file() and (folder.parent / "config.json").is_file():
-        folder = folder.parent
-    model = load_model(folder, device, dtype)
+    model = load_model(find_model_folder(options.checkpoint, backend=BACKEND), device, dtype)
     base = Settings()
     settings = Settings(
         points_per_side=options.points_per_side or base.points_per_side,

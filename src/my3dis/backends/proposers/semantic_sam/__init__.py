@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from my3dis.errors import PluginError
+from my3dis.backends.torch_models.environment import unchanged_environment
+from my3dis.backends.torch_models.extras import needs_extra
 from my3dis.protocols import BackendOptions, ProposerPlugin
 
 if TYPE_CHECKING:
@@ -22,19 +23,15 @@ _STABILITY = 0.92
 
 
 def _create(options: BackendOptions) -> SemanticSamProposer:
-    try:
-        from my3dis.backends.proposers.semantic_sam.proposer import make
-    except ImportError as error:
-        raise PluginError(
-            f"semantic_sam needs PyTorch and safetensors, found: {error}; install torch for your machine "
-            "(https://pytorch.org/get-started), then pip install 'my3dis[semantic-sam]'"
-        ) from error
-    return make(options)
+    with unchanged_environment():
+        with needs_extra("semantic_sam", "semantic-sam"):
+            from my3dis.backends.proposers.semantic_sam.proposer import make
+        return make(options)
 
 
 PLUGIN = ProposerPlugin(
     summary="Semantic-SAM, six granularities from point prompts; needs its weights (stages.ssam.checkpoint)",
-    version="1",
+    version="2",
     create=_create,
     stability_threshold=_STABILITY,
 )

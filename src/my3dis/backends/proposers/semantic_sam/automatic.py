@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -21,9 +22,12 @@ from torch import Tensor
 from my3dis.backends.proposers.semantic_sam.boxes import inclusive_boxes, suppress_boxes
 from my3dis.backends.proposers.semantic_sam.features import ImageFeatures, PointPrediction
 from my3dis.backends.proposers.semantic_sam.regions import clean_regions
+from my3dis.backends.torch_models.devices import BackOff
 from my3dis.masks.codec import decode, encode, measure
 
 __all__ = [
+    "FULL_SIZE",
+    "MASKS_AT_ONCE",
     "AutomaticOptions",
     "Found",
     "PointModel",
@@ -33,6 +37,10 @@ __all__ = [
     "point_grid",
     "suppress",
 ]
+
+
+FULL_SIZE = "masks at full size at once"
+MASKS_AT_ONCE = 32
 
 
 class PointModel(Protocol):
@@ -60,7 +68,6 @@ class AutomaticOptions:
         box_nms_iou: a mask whose box overlaps a better one's by more is dropped.
         settle_nms_iou: the same after cleaning; the larger of both holds.
         min_region_area: holes and islands of fewer pixels go; 0 = nothing is cleaned.
-        masks_at_once: masks brought to full size together; changes memory, not results.
     """
 
     points_per_side: int = 32
@@ -71,7 +78,6 @@ class AutomaticOptions:
     box_nms_iou: float = 0.7
     settle_nms_iou: float = 0.7
     min_region_area: int = 10
-    masks_at_once: int = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -131,6 +137,7 @@ def generate(
     points_xy: NDArray[np.float32],
     tokens: Sequence[int],
     options: AutomaticOptions,
+    full_size: BackOff | None = None,
 ) -> Found:
     """Return the masks that points on a picture lead to, best first.
 
@@ -142,8 +149,11 @@ def generate(
         points_xy: (P, 2) float32 in 0..1 of the picture.
         tokens: granularities wanted for every point.
         options: thresholds.
+        full_size: how many masks are brought to full size at once, and fewer when memory runs out, which
+            changes no result; None = always `MASKS_AT_ONCE`.
     """
-    return clean(suppress(collect(model, features, points_xy, tokens, options), options), options)
+    found = collect(model, features, points_xy, tokens, options, full_size)
+    return clean(suppress(found, options), options)
 
 
 def collect(
@@ -152,8 +162,10 @@ def collect(
     points_xy: NDArray[np.float32],
     tokens: Sequence[int],
     options: AutomaticOptions,
+    full_size: BackOff | None = None,
 ) -> Found:
     """Return all good and stable masks in the order of points, then tokens; see `generate`."""
+    full_size = full_size or BackOff(FULL_SIZE, MASKS_AT_ONCE)
     rles: list[bytes] = []
     kept: list[tuple[NDArray[np.float32], ...]] = []
     good = 0
@@ -162,17 +174,20 @@ def collect(
         predicted = model.predict(features, torch.from_numpy(np.ascontiguousarray(batch)), tokens)
         ious = predicted.ious.flatten()
         # Quality is known before a mask is brought to full size, which is what takes the memory.
-        positions = torch.nonzero(ious > float(np.float32(options.predicted_iou))).flatten()
-        good += len(positions)
-        for some in positions.split(max(1, options.masks_at_once)):
-            codes, stable, steady = _encoded(model.upsample(predicted.mask_logits[some], features), options)
+        waiting = torch.nonzero(ious > float(np.float32(options.predicted_iou))).flatten()
+        good += len(waiting)
+        while len(waiting):
+            some, codes, stable, steady = full_size.run(
+                partial(_encoded, model, features, predicted.mask_logits, waiting, options)
+            )
             rles += codes
-            chosen = some[steady].cpu().numpy()
-            kept.append((ious[some][steady].cpu().numpy(), stable, batch[chosen // len(tokens)]))
+            prompts = batch[steady.cpu().numpy() // len(tokens)]
+            kept.append((ious[steady].cpu().numpy(), stable, prompts))
+            waiting = waiting[some:]
     size = features.image_size
     boxes, area_px = measure(rles, size)
     empty = (np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros((0, 2), np.float32))
-    predicted_iou, stability, prompts = (np.concatenate(column) for column in zip(empty, *kept, strict=True))
+    predicted_iou, stability, at = (np.concatenate(column) for column in zip(empty, *kept, strict=True))
     return Found(
         image_size=size,
         rle=tuple(rles),
@@ -180,22 +195,35 @@ def collect(
         area_px=area_px,
         predicted_iou=predicted_iou.astype(np.float32),
         stability=stability.astype(np.float32),
-        points_xy=prompts,
+        points_xy=at,
         candidates=len(points_xy) * len(tokens),
         passed_iou=good,
         passed_stability=len(rles),
     )
 
 
-def _encoded(logits: Tensor, options: AutomaticOptions) -> tuple[list[bytes], NDArray[np.float32], Tensor]:
-    """Return codes and stabilities of the stable masks among (n, h, w) logits, and where they are."""
+def _encoded(
+    model: PointModel,
+    features: ImageFeatures,
+    mask_logits: Tensor,
+    waiting: Tensor,
+    options: AutomaticOptions,
+    most: int,
+) -> tuple[int, list[bytes], NDArray[np.float32], Tensor]:
+    """Bring the first of the waiting masks to full size and encode the stable ones.
+
+    Returns:
+        How many were looked at, and of the stable ones codes, stabilities and positions.
+    """
+    some = waiting[:most]
+    logits = model.upsample(mask_logits[some], features)
     inside = (logits > options.stability_offset).sum((1, 2), dtype=torch.int64)
     around = (logits > -options.stability_offset).sum((1, 2), dtype=torch.int64)
     # Nothing by nothing is not a number, and that is not stable.
     stability = inside.float() / around.float()
     steady = torch.nonzero(stability >= float(np.float32(options.stability))).flatten()
     masks = (logits[steady] > 0).cpu().numpy()
-    return [encode(mask) for mask in masks], stability[steady].cpu().numpy(), steady
+    return len(some), [encode(mask) for mask in masks], stability[steady].cpu().numpy(), some[steady]
 
 
 def suppress(found: Found, options: AutomaticOptions) -> Found:

@@ -165,8 +165,9 @@ def load_network(path: Path, *, device: torch.device, dtype: torch.dtype = torch
     """
     from my3dis.backends.torch_models.weights import read_state_dict
 
+    state = read_state_dict(path)
     try:
-        network = build_network(read_state_dict(path))
+        network = build_network(state)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     network.backbone_dtype = dtype

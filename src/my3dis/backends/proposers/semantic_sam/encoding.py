@@ -38,6 +38,10 @@ class PictureEncoder:
         self.batches = BackOff("pictures at once", at_once)
         self.repeats = 0
 
+    def __len__(self) -> int:
+        """Return the number of pictures whose features are held."""
+        return len(self._known)
+
     def features(self, views: Sequence[View]) -> list[ImageFeatures]:
         """Return the features of views of one size, in their order."""
         pictures = {view.key: view.picture for view in views}
@@ -73,27 +77,6 @@ class PictureEncoder:
 
 def encode_together(network: SemanticSam, pictures: Sequence[NDArray[np.uint8]]) -> list[ImageFeatures]:
     """Encode (h, w, 3) uint8 RGB pictures of one size in one batch; equal to one by one up to rounding."""
-    images = [torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1))) for picture in pictures]
-    if len(images) == 1:
-        return [network.encode(images[0])]
-    with torch.inference_mode():
-        padded = torch.cat([network.normalise(image) for image in images])
-        fast = network.backbone_dtype
-        exact = fast == torch.float32
-        # Autocast wants a type that it knows even where it is switched off.
-        with torch.autocast(network.device.type, dtype=torch.bfloat16 if exact else fast, enabled=not exact):
-            maps = network.backbone(padded)
-        features = network.sem_seg_head.pixel_decoder([one.float() for one in maps])
-        network.backbone_passes += len(images)
-        size = (int(images[0].shape[1]), int(images[0].shape[2]))
-        padded_size = (int(padded.shape[2]), int(padded.shape[3]))
-        # Copies, so that a picture that is forgotten gives its memory back although the others stay.
-        return [
-            ImageFeatures(
-                features.mask_features[i : i + 1].clone(),
-                tuple(level[i : i + 1].clone() for level in features.multi_scale),
-                size,
-                padded_size,
-            )
-            for i in range(len(images))
-        ]
+    return network.encode_together(
+        [torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1))) for picture in pictures]
+    )

@@ -7,7 +7,7 @@ keep the batches. Source: Li et al., "Semantic-SAM: Segment and recognize anythi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import torch
@@ -95,21 +95,44 @@ class SemanticSam(nn.Module):
         Raises:
             DataError: Another shape or type.
         """
-        if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
-            raise DataError(f"an image must be (3, height, width); found {tuple(image.shape)}")
-        if image.dtype not in (torch.uint8, torch.float32):
-            raise DataError(f"an image must be uint8 or float32 in 0..255; found {image.dtype}")
-        padded = self.normalise(image)
+        (features,) = self.encode_together([image])
+        return features
+
+    @torch.inference_mode()
+    def encode_together(self, images: Sequence[Tensor]) -> list[ImageFeatures]:
+        """Encode images of one size in one batch; equal to one by one up to rounding.
+
+        Raises:
+            DataError: Another shape or type, or sizes that differ.
+        """
+        for image in images:
+            _require_image(image)
+        sizes = {(int(image.shape[1]), int(image.shape[2])) for image in images}
+        if len(sizes) != 1:
+            raise DataError(f"images encoded together must have one size; found {sorted(sizes)}")
+        padded = torch.cat([self.normalise(image) for image in images])
         with self._numerics():
-            maps = self._backbone_maps(padded)
-            features = self.sem_seg_head.pixel_decoder(maps)
-        self.backbone_passes += 1
-        size = (int(image.shape[1]), int(image.shape[2]))
-        padded_size = (int(padded.shape[2]), int(padded.shape[3]))
-        return ImageFeatures(features.mask_features, features.multi_scale, size, padded_size)
+            features = self.sem_seg_head.pixel_decoder(self._backbone_maps(padded))
+        self.backbone_passes += len(images)
+        (size,), padded_size = sizes, (int(padded.shape[2]), int(padded.shape[3]))
+        if len(images) == 1:
+            return [ImageFeatures(features.mask_features, features.multi_scale, size, padded_size)]
+        # Copies, so that an image that is forgotten gives its memory back although the others stay.
+        return [
+            ImageFeatures(
+                features.mask_features[i : i + 1].clone(),
+                tuple(level[i : i + 1].clone() for level in features.multi_scale),
+                size,
+                padded_size,
+            )
+            for i in range(len(images))
+        ]
 
     def _numerics(self) -> AbstractContextManager[None]:
-        return parity_numerics() if self._backbone_dtype == torch.float32 else nullcontext()
+        if self._backbone_dtype == torch.float32:
+            return parity_numerics()
+        # TF32 stays as the process has it; autocast is for the backbone alone.
+        return torch.autocast(self.device.type, enabled=False)
 
     def _backbone_maps(self, padded: Tensor) -> list[Tensor]:
         if self._backbone_dtype == torch.float32:
@@ -176,3 +199,10 @@ class SemanticSam(nn.Module):
             mask_logits[None], size=features.padded_size, mode="bilinear", align_corners=False
         )
         return full[0, :, :height, :width]
+
+
+def _require_image(image: Tensor) -> None:
+    if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
+        raise DataError(f"an image must be (3, height, width); found {tuple(image.shape)}")
+    if image.dtype not in (torch.uint8, torch.float32):
+        raise DataError(f"an image must be uint8 or float32 in 0..255; found {image.dtype}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
@@ -10,9 +9,14 @@ from dataclasses import replace
 from itertools import islice
 
 import numpy as np
-import torch
 
-from my3dis.backends.proposers.semantic_sam.automatic import AutomaticOptions, Found, generate
+from my3dis.backends.proposers.semantic_sam.automatic import (
+    FULL_SIZE,
+    MASKS_AT_ONCE,
+    AutomaticOptions,
+    Found,
+    generate,
+)
 from my3dis.backends.proposers.semantic_sam.checkpoint import load_network
 from my3dis.backends.proposers.semantic_sam.config import tokens_for_levels
 from my3dis.backends.proposers.semantic_sam.encoding import PictureEncoder
@@ -33,7 +37,6 @@ from my3dis.backends.torch_models.devices import (
     PeakMemory,
     choose_device,
     choose_dtype,
-    parity_numerics,
     torch_errors,
 )
 from my3dis.backends.torch_models.weights import find_weights
@@ -90,6 +93,10 @@ class SemanticSamProposer:
         automatic: grid and thresholds.
         short_side: pixels of the shorter side of what the network sees.
         pictures_at_once: batch of backbone and pixel decoder; None = 4 on a GPU, else 1.
+
+    Attributes:
+        network: as given.
+        automatic: grid and thresholds in use.
     """
 
     def __init__(
@@ -103,14 +110,14 @@ class SemanticSamProposer:
     ) -> None:
         if refine not in REFINE_MODES:
             raise ConfigError(f"refine: expected one of {', '.join(REFINE_MODES)}, found {refine!r}")
-        self._network = network
+        self.network = network
         self._refine = refine
-        self._automatic = automatic or AutomaticOptions()
+        self.automatic = automatic or AutomaticOptions()
         self._short_side = short_side
         default = 1 if network.device.type == "cpu" else _PICTURES_AT_ONCE
         self._encoder = PictureEncoder(network, pictures_at_once or default)
-        self._points = BackOff("points at once", self._automatic.points_per_batch)
-        self._upsampling = BackOff("masks at full size at once", self._automatic.masks_at_once)
+        self._points = BackOff("points at once", self.automatic.points_per_batch)
+        self._full_size = BackOff(FULL_SIZE, MASKS_AT_ONCE)
         self._frames: OrderedDict[int, Shown] = OrderedDict()
         self._counts: Counter[str] = Counter()
         self._peak = PeakMemory(network.device)
@@ -128,13 +135,13 @@ class SemanticSamProposer:
         """
         tokens = tokens_for_levels([level])
         found = _Proposals()
-        with self._lock, torch_errors("Semantic-SAM"), self._numerics():
+        with self._lock, torch_errors("Semantic-SAM"):
             shown = self._shown(frame)
             views = self._views(shown, parents)
             while some := list(islice(views, self._encoder.batches.size)):
                 for view, features in zip(some, self._encoder.features(some), strict=True):
                     comes_again = self._take(found, shown, view, self._generate(features, view, tokens))
-                    if not comes_again and not (self._refine == "points" and view.key == shown.key):
+                    if not comes_again and view.key != shown.key:
                         self._encoder.forget(view.key)
         return from_codes(
             found.rle,
@@ -147,11 +154,16 @@ class SemanticSamProposer:
             stability=found.stability,
         )
 
+    @property
+    def held(self) -> tuple[int, int]:
+        """Frames, and pictures with their features, that are remembered at the moment."""
+        return len(self._frames), len(self._encoder)
+
     def report(self) -> BackendReport:
         """Return network passes in all and per frame, what was dropped here, and smaller batches."""
         with self._lock:
             frames = self._counts["frames"]
-            passes = self._network.backbone_passes
+            passes = self.network.backbone_passes
             facts: list[tuple[str, float | int | str]] = [
                 ("refine", self._refine),
                 ("proposed_frames", frames),
@@ -159,15 +171,11 @@ class SemanticSamProposer:
                 ("backbone_passes", passes),
                 ("backbone_passes_per_frame", round(passes / frames, 3) if frames else 0.0),
                 ("backbone_passes_saved", self._encoder.repeats),
-                ("decoder_passes", self._network.decoder_passes),
+                ("decoder_passes", self.network.decoder_passes),
             ]
             facts += [(name, self._counts[name]) for name in _DROPPED]
-            notes = (*self._encoder.batches.notes, *self._points.notes, *self._upsampling.notes)
+            notes = (*self._encoder.batches.notes, *self._points.notes, *self._full_size.notes)
             return BackendReport(facts=tuple(facts), notes=notes, peak_gpu_mb=self._peak.peak_mb())
-
-    def _numerics(self) -> contextlib.AbstractContextManager[None]:
-        exact = self._network.backbone_dtype == torch.float32
-        return parity_numerics() if exact else contextlib.nullcontext()
 
     def _shown(self, frame: Frame) -> Shown:
         """Return the frame as the network sees it; the same array is resampled once for all its levels."""
@@ -179,11 +187,12 @@ class SemanticSamProposer:
             self._counts["frames"] += 1
         self._frames.move_to_end(key)
         while len(self._frames) > _FRAMES_REMEMBERED:
-            self._frames.popitem(last=False)
+            _, old = self._frames.popitem(last=False)
+            self._encoder.forget(old.key)
         return shown
 
     def _views(self, shown: Shown, parents: MaskSet) -> Iterator[View]:
-        side = self._automatic.points_per_side
+        side = self.automatic.points_per_side
         if not len(parents):
             yield whole_frame(shown, side)
             return
@@ -193,14 +202,11 @@ class SemanticSamProposer:
             yield within(shown, Parent(mask_id, rle, (x0, y0, x1, y1)), self._refine, side)
 
     def _generate(self, features: ImageFeatures, view: View, tokens: tuple[int, ...]) -> Found:
-        def with_points(points: int) -> Found:
-            if points < self._automatic.points_per_batch:
+        def with_points(most: int) -> Found:
+            if most < self.automatic.points_per_batch:
                 self._encoder.forget()
-            return self._upsampling.run(lambda masks: with_masks(points, masks))
-
-        def with_masks(points: int, masks: int) -> Found:
-            options = replace(self._automatic, points_per_batch=points, masks_at_once=masks)
-            return generate(self._network, features, view.points_xy, tokens, options)
+            options = replace(self.automatic, points_per_batch=most)
+            return generate(self.network, features, view.points_xy, tokens, options, self._full_size)
 
         return self._points.run(with_points)
 

@@ -12,7 +12,8 @@ small ViT.
 
 from __future__ import annotations
 
-from my3dis.errors import PluginError
+from my3dis.backends.torch_models.environment import unchanged_environment
+from my3dis.backends.torch_models.extras import needs_extra
 from my3dis.protocols import BackendOptions, MaskTracker, TrackerPlugin
 
 __all__ = ["PLUGIN", "create"]
@@ -26,14 +27,10 @@ def create(options: BackendOptions) -> MaskTracker:
         ConfigError: if no checkpoint is set or there, or an option is none.
         ResourceError: if there is no such device.
     """
-    try:
-        from my3dis.backends.trackers.sam2_video.tracker import Sam2VideoTracker, TrackerOptions
-    except ImportError as error:
-        raise PluginError(
-            f"tracker 'sam2_video' cannot be imported: {error}; install torch for your machine "
-            "(https://pytorch.org/get-started), then pip install 'my3dis[sam2]'"
-        ) from error
-    return Sam2VideoTracker(TrackerOptions.of(options))
+    with unchanged_environment():
+        with needs_extra("sam2_video", "sam2"):
+            from my3dis.backends.trackers.sam2_video.tracker import Sam2VideoTracker, TrackerOptions
+        return Sam2VideoTracker(TrackerOptions.of(options))
 
 
 PLUGIN = TrackerPlugin(

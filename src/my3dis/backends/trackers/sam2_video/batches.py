@@ -31,13 +31,11 @@ class Batches:
     Args:
         size: objects at once; None = `OBJECTS_PER_BATCH`.
         device: where the model runs.
-        to_host: moves what the objects remember to the host, now and from now on.
     """
 
-    def __init__(self, size: int | None, device: torch.device, to_host: Callable[[], None]) -> None:
+    def __init__(self, size: int | None, device: torch.device) -> None:
         self._back_off = BackOff("objects at once", size or OBJECTS_PER_BATCH)
         self._device = device
-        self._to_host = to_host
         self._on_host = False
         self._notes: tuple[tuple[str, str], ...] = ()
 
@@ -51,12 +49,15 @@ class Batches:
         """What was done about memory that ran out: (code, sentence)."""
         return (*self._back_off.notes, *self._notes)
 
-    def run(self, count: int, one_batch: Callable[[Sequence[int]], None]) -> None:
+    def run(
+        self, count: int, one_batch: Callable[[Sequence[int]], None], to_host: Callable[[], None]
+    ) -> None:
         """Call a pass for the positions 0 to ``count``, a batch at a time.
 
         Args:
             count: number of objects.
             one_batch: takes positions; called again, with fewer, for those of a batch that did not fit.
+            to_host: moves what the objects remember to the host, now and from now on.
 
         Raises:
             ResourceError: if it does not fit in the smallest batch with all memories on the host.
@@ -69,27 +70,24 @@ class Batches:
                 one_batch(range(done, min(done + size, count)))
                 done += min(size, count - done)
 
+        shortage = self._shortage(attempt)
+        # Past the handler of the error, whose traceback holds the tensors of the failed pass.
+        if shortage and host_helps(self._device) and not self._on_host:
+            self._on_host = True
+            note = f"{shortage}; going on with what the objects remember on the host, which is slower"
+            self._notes = (("state_on_host", note),)
+            _LOG.warning("%s", note)
+            to_host()
+            empty_cache(self._device.type)
+            shortage = self._shortage(attempt)
+        if shortage:
+            where = "; what the objects remember was moved to the host before" if self._on_host else ""
+            raise ResourceError(f"sam2_video: {shortage}{where}")
+
+    def _shortage(self, attempt: Callable[[int], None]) -> str:
+        """Return what is said of the memory if it does not suffice, else nothing."""
         try:
             self._back_off.run(attempt)
         except ResourceError as error:
-            if self._on_host or not host_helps(self._device):
-                raise ResourceError(self._said(error)) from error
-            self._move(str(error))
-        else:
-            return
-        try:
-            self._back_off.run(attempt)
-        except ResourceError as error:
-            raise ResourceError(self._said(error)) from error
-
-    def _said(self, error: ResourceError) -> str:
-        where = "; what the objects remember was moved to the host before" if self._on_host else ""
-        return f"sam2_video: {error}{where}"
-
-    def _move(self, reason: str) -> None:
-        self._to_host()
-        empty_cache(self._device.type)
-        self._on_host = True
-        note = f"{reason}; going on with what the objects remember on the host, which is slower"
-        self._notes = (("state_on_host", note),)
-        _LOG.warning("%s", note)
+            return str(error)
+        return ""

@@ -5,11 +5,9 @@ A loaded model lives as long as a tracker that uses it: trackers of the same che
 
 from __future__ import annotations
 
-import contextlib
-import json
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,12 @@ import torch
 import transformers
 
 from my3dis.backends.torch_models.devices import torch_errors
+from my3dis.backends.torch_models.environment import unchanged_environment
+from my3dis.backends.torch_models.images import IMAGENET_MEAN, IMAGENET_STD, Channels
+from my3dis.backends.torch_models.pretrained import load_pretrained, model_type, require_tensors
 from my3dis.backends.torch_models.sources import how_to_get
-from my3dis.backends.trackers.sam2_video.library import Network, NetworkClass, Session
-from my3dis.errors import ConfigError, DataError, PluginError
+from my3dis.backends.trackers.sam2_video.library import Network, Session
+from my3dis.errors import ConfigError, PluginError
 
 __all__ = ["FAMILIES", "Family", "VideoModel", "family_of", "load", "loaded"]
 
@@ -42,11 +43,10 @@ class Family:
     model_types: tuple[str, ...]
     model_class: str
     session_class: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Channels
+    std: Channels
 
 
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _HALF = (0.5, 0.5, 0.5)
 FAMILIES: tuple[Family, ...] = (
     Family(
@@ -54,16 +54,16 @@ FAMILIES: tuple[Family, ...] = (
         model_types=("sam2_video",),
         model_class="Sam2VideoModel",
         session_class="Sam2VideoInferenceSession",
-        mean=_IMAGENET_MEAN,
-        std=_IMAGENET_STD,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
     ),
     Family(
         name="EdgeTAM",
         model_types=("edgetam_video",),
         model_class="EdgeTamVideoModel",
         session_class="EdgeTamVideoInferenceSession",
-        mean=_IMAGENET_MEAN,
-        std=_IMAGENET_STD,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
     ),
     Family(
         name="SAM 3 tracker",
@@ -136,7 +136,7 @@ def load(folder: Path, device: torch.device, dtype: torch.dtype) -> VideoModel:
     Raises:
         ConfigError: if the folder holds no model of these families.
         DataError: if its weights are damaged or incomplete, naming what is missing.
-        PluginError: if this version of transformers lacks the family.
+        PluginError: if transformers lacks the family, or the model's backbone needs a missing library.
         ResourceError: if the memory does not suffice.
     """
     key = (folder.resolve(), device, dtype)
@@ -144,7 +144,7 @@ def load(folder: Path, device: torch.device, dtype: torch.dtype) -> VideoModel:
         model = _LOADED.get(key)
         if model is None:
             family = family_of(folder)
-            with torch_errors(f"loading {family.name} from {folder}"):
+            with unchanged_environment(), torch_errors(f"loading {family.name} onto {device}"):
                 network = _network(folder, family, dtype).to(device)
             model = VideoModel(network, family, device, dtype)
             _LOADED[key] = model
@@ -157,44 +157,23 @@ def family_of(folder: Path) -> Family:
     Raises:
         ConfigError: if there is none, or it is of a model that is no video model of these families.
     """
-    path = folder / "config.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        found = content.get("model_type") if isinstance(content, dict) else None
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{BACKEND}: expected a folder with config.json and model.safetensors at {folder}, found "
-            f"{type(error).__name__} at {path.name}; {how_to_get(BACKEND)}"
-        ) from error
+    found = model_type(folder, BACKEND)
     for family in FAMILIES:
         if found in family.model_types:
             return family
     known = ", ".join(name for family in FAMILIES for name in family.model_types)
     raise ConfigError(
-        f"{BACKEND}: expected a model of type {known} in {path}, found {found!r}; {how_to_get(BACKEND)}"
+        f"{BACKEND}: expected a model of type {known} in {folder / 'config.json'}, found {found!r}; "
+        f"{how_to_get(BACKEND)}"
     )
 
 
 def _network(folder: Path, family: Family, dtype: torch.dtype) -> Network:
-    model_class: NetworkClass = _of_transformers(family.model_class)
-    try:
-        # What a checkpoint lacks would be drawn at random: the process's random state is none of ours.
-        with torch.random.fork_rng(devices=[]), _no_progress_bars():
-            network, about = model_class.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, dtype=dtype, output_loading_info=True
-            )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{BACKEND}: {folder} cannot be loaded as {family.name} ({_first_line(error)}); get it anew: "
-            f"{how_to_get(BACKEND)}"
-        ) from error
-    missing = sorted(about["missing_keys"])
-    if missing:
-        raise DataError(
-            f"{BACKEND}: the weights in {folder} lack {len(missing)} of the tensors of {family.name}, first "
-            f"{missing[0]}; get them anew: {how_to_get(BACKEND)}"
-        )
-    return network.eval()
+    model_class = _of_transformers(family.model_class)
+    found = load_pretrained(model_class, folder, backend=BACKEND, name=family.name, dtype=dtype)
+    require_tensors(found, folder, family.name)
+    network: Network = found.model
+    return network
 
 
 def _of_transformers(name: str) -> Any:  # noqa: ANN401 - a class without types
@@ -204,19 +183,3 @@ def _of_transformers(name: str) -> Any:  # noqa: ANN401 - a class without types
             f"transformers {transformers.__version__} has no {name}; pip install 'transformers>=5.23'"
         )
     return found
-
-
-@contextlib.contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    logs = transformers.utils.logging
-    shown = logs.is_progress_bar_enabled()
-    logs.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logs.enable_progress_bar()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

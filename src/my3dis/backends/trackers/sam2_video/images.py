@@ -1,4 +1,4 @@
-"""What goes into a video model and comes out, without the library's processors (they need torchvision)."""
+"""What goes into a video model and comes out."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from my3dis.backends.torch_models.images import square_image
 from my3dis.backends.trackers.sam2_video.families import VideoModel
 
 __all__ = ["as_logits", "as_pixels", "resized_mask"]
@@ -21,17 +22,11 @@ def as_pixels(color: NDArray[np.uint8], model: VideoModel) -> torch.Tensor:
         color: (H, W, 3) RGB.
         model: its image size, normalisation, device and precision count.
     """
-    side = model.image_size_px
-    # A frame's arrays cannot be written to, which torch refuses to share.
-    image = torch.tensor(color, device=model.device).permute(2, 0, 1)[None].float()
-    image = torch.nn.functional.interpolate(
-        image, (side, side), mode="bilinear", align_corners=False, antialias=True
+    family = model.family
+    image = square_image(
+        color, model.image_size_px, model.device, mean=family.mean, std=family.std, whole_values=True
     )
-    mean, std = (
-        torch.tensor(values, device=model.device).reshape(1, 3, 1, 1)
-        for values in (model.family.mean, model.family.std)
-    )
-    return ((image.round_().clamp_(0, 255) / 255 - mean) / std).to(model.dtype)
+    return image.to(model.dtype)
 
 
 def resized_mask(mask: NDArray[np.bool_], model: VideoModel) -> torch.Tensor:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Protocol
 
 import torch
 
-__all__ = ["Cache", "Config", "Features", "Network", "NetworkClass", "Outputs", "Segmentation", "Session"]
+__all__ = ["Cache", "Config", "Features", "Network", "Outputs", "Segmentation", "Session"]
 
 Output = dict[str, torch.Tensor]
 Outputs = dict[str, dict[int, Output]]
@@ -92,24 +91,4 @@ class Network(Protocol):
 
     def to(self, device: torch.device) -> Network:
         """Move the weights."""
-        ...
-
-    def eval(self) -> Network:
-        """Switch to evaluation."""
-        ...
-
-
-class NetworkClass(Protocol):
-    """The class of such a model."""
-
-    def from_pretrained(
-        self,
-        folder: Path,
-        *,
-        local_files_only: bool,
-        use_safetensors: bool,
-        dtype: torch.dtype,
-        output_loading_info: bool,
-    ) -> tuple[Network, dict[str, set[str]]]:
-        """Load a model, and tell which of its tensors the files lack."""
         ...

@@ -48,8 +48,8 @@ class Prompt:
             session.add_mask_inputs(index, frame, self.value)
             return
         labels = torch.tensor([[[2, 3]]], dtype=torch.int32)  # the corners of a box, as SAM counts points
-        points = {"point_coords": self.value.to(session.dtype), "point_labels": labels}
-        session.add_point_inputs(index, frame, points)
+        # Coordinates stay in float32 whatever the model's precision: bfloat16 has no 1,001, only 1,000.
+        session.add_point_inputs(index, frame, {"point_coords": self.value, "point_labels": labels})
 
 
 def by_box(area_px: int, image_size: tuple[int, int], mode: str) -> bool:

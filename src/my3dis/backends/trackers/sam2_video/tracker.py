@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from my3dis.backends.torch_models.devices import PeakMemory, choose_device, choose_dtype
-from my3dis.backends.torch_models.weights import find_weights
+from my3dis.backends.torch_models.weights import find_model_folder
 from my3dis.backends.trackers.sam2_video import families
 from my3dis.backends.trackers.sam2_video.batches import Batches
 from my3dis.backends.trackers.sam2_video.prompts import MODES, prompt_of
@@ -62,7 +62,7 @@ class TrackerOptions:
             raise ConfigError(f"prompt_mode: expected {', '.join(MODES)}, found {options.prompt_mode!r}")
         if options.objects_per_batch is not None and options.objects_per_batch < 1:
             raise ConfigError(f"objects_per_batch: expected 1 or more, found {options.objects_per_batch}")
-        folder = find_weights(options.checkpoint, backend=families.BACKEND)
+        folder = find_model_folder(options.checkpoint, backend=families.BACKEND)
         families.family_of(folder)
         return cls(
             folder=folder,
@@ -90,7 +90,7 @@ class Sam2VideoTracker:
         self._model = families.loaded(options.folder, self._device, self._dtype)
         self._session: StreamingSession | None = None
         self._peak = PeakMemory(self._device)
-        self._batches = Batches(options.objects_per_batch, self._device, self._to_host)
+        self._batches = Batches(options.objects_per_batch, self._device)
         self._held: dict[int, ObjectMemory] = {}
         self._frame: Frame | None = None
         self._predicted = MaskSet.empty(0, (1, 1))
@@ -128,7 +128,7 @@ class Sam2VideoTracker:
                     mask = encode_logits(seen.logits, frame.image_size)
                     found[memory.track_id] = (mask, 1 / (1 + math.exp(-seen.object_score)))
 
-        self._batches.run(len(objects), one_batch)
+        self._batches.run(len(objects), one_batch, self._to_host)
         self._counts["unseen"] += len(objects) - len(found)
         self._predicted = self._as_mask_set(frame, found)
         self._measure()
@@ -165,7 +165,7 @@ class Sam2VideoTracker:
             session.condition([objects[i] for i in positions], prompts)
             self._counts.update(f"prompts_{p.kind}" for p in prompts)
 
-        self._batches.run(len(rows), one_batch)
+        self._batches.run(len(rows), one_batch, self._to_host)
         self._measure()
 
     def drop(self, track_ids: Sequence[int]) -> None:
@@ -182,13 +182,15 @@ class Sam2VideoTracker:
     def report(self) -> BackendReport:
         """Return what happened so far; see `Reporting.report`."""
         session = self._session
+        if session is None:
+            return BackendReport()
         names = ("prompts_mask", "prompts_box", "prompts_confirmed", "restarts", "unseen")
         return BackendReport(
             facts=(
-                ("backbone_passes", session.backbone_passes if session else 0),
-                ("object_passes", session.object_passes if session else 0),
-                ("batches", session.forward_passes if session else 0),
-                ("objects_at_once", self._batches.size),
+                ("model", session.model.family.name),
+                ("backbone_passes", session.backbone_passes),
+                ("object_passes", session.object_passes),
+                ("batches", session.forward_passes),
                 ("objects_at_most", self._objects_at_most),
                 ("held_mb_at_most", round(self._held_at_most / _MIB, 3)),
                 *((name, self._counts[name]) for name in names),
