@@ -20,7 +20,10 @@ from tests.scheduling.tiny_scans import SETTINGS as TINY
 from tests.scheduling.tiny_scans import install_plugin, make_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("demo", "run", "stage", "evaluate", "inspect", "verify", "export", "plugins", "check")
+COMMANDS = (
+    *("demo", "run", "stage", "evaluate", "inspect", "verify", "export", "import-legacy"),
+    *("plugins", "check", "weights", "doctor"),
+)
 
 
 @pytest.fixture

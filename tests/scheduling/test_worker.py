@@ -46,7 +46,10 @@ def run_job(spec: JobSpec) -> tuple[Ended, list[dict[str, object]], str]:
     """Run a job to its end; return how it ended, what it told, and its log."""
     process = JobProcess(spec, spec.scan.parent / "out" / "job.log", {})
     try:
-        ended = process.wait(60)
+        ended, until = process.wait(0.1), time.monotonic() + 60
+        while ended is None and time.monotonic() < until:
+            process.look()
+            ended = process.wait(0.1)
         assert ended is not None
         return ended, process.events(), process.log_tail()
     finally:

@@ -41,7 +41,7 @@ def add_commands(commands: Commands[Parser]) -> None:
 my3dis run --scan scans/scene0000_00 --output runs
 my3dis run --scan video.mp4 --output runs --frames 0:600:10 --levels 2,4
 my3dis run --scan scans/scene0000_00 --output runs --set stages.lift.min_points=100
-my3dis run experiment.yaml               every scene that the settings name, one after the other
+my3dis run experiment.yaml               every scene that the settings name, several at once
 my3dis run experiment.yaml --dry-run     say what would be done
 
 The same command continues a run that was stopped, and repeats only what a changed setting affects.

@@ -32,11 +32,9 @@ _MIB = 1 << 20
 
 EXTRAS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("sam2", "SAM 2 as proposer and tracker", ("torch", "transformers", "safetensors", "huggingface_hub")),
-    ("semantic-sam", "Semantic-SAM", ("torch", "transformers", "safetensors", "huggingface_hub")),
+    ("semantic-sam", "Semantic-SAM", ("torch", "safetensors", "huggingface_hub")),
     ("gpu", "GPU memory as the driver counts it", ("nvidia-ml-py",)),
     ("parquet", "export to Parquet", ("pyarrow",)),
-    ("ray", "sweeps on a Ray cluster", ("ray",)),
-    ("slurm", "sweeps through SLURM", ("submitit",)),
 )
 """(extra, what it is for, packages), in the order in which they are shown; a test compares pyproject.toml."""
 
