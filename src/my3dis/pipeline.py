@@ -35,6 +35,7 @@ from my3dis.runs.start import (
 )
 from my3dis.runs.summary import record_history, write_summary
 from my3dis.stages.context import StageWarning
+from my3dis.stages.track import require_tracker
 
 __all__ = ["Attempt", "RunResult", "run_scan", "run_stage"]
 
@@ -131,6 +132,8 @@ def run_scan(  # noqa: PLR0913 - one argument per option of `my3dis run`
         asked = [p for p in plan if p.name in names]
         results = [StageResult(name=p.name, status="reused" if p.reuse else "planned") for p in asked]
         return _result_of(inputs, tuple(results))
+    if any(planned.name == "track" and planned.name in names and not planned.reuse for planned in plan):
+        require_tracker(inputs.config, inputs.reader)
     with open_session(inputs, plan, earlier, display) as run:
         run.profile_memory = profile_memory
         write_config(inputs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,18 @@ def test_digest_of_the_stage_follows_the_content(folder: Path, tmp_path: Path) -
     (folder / "config.json").write_text('{"a": 1}')
     assert digest() != second
     assert digest("track") == track
+
+
+def test_the_same_weights_elsewhere_are_the_same(folder: Path, tmp_path: Path) -> None:
+    """A stage is taken over when its weights were moved, and new where their content is unknown."""
+    reader = FakeReader(make_scan(tmp_path / "room"))
+
+    def digest(path: str | Path) -> str:
+        return fingerprint_of(load_stage("candidates"), config_with(path), reader, (0,), {}).digest
+
+    moved = Path(shutil.copytree(folder, tmp_path / "elsewhere"))
+    assert digest(folder) == digest(moved)
+    assert digest("nobody/no-such-model") != digest("nobody/another-one") != digest(folder)
 
 
 def test_paths_mean_the_same_from_any_folder(

@@ -227,7 +227,10 @@ class Tracker(_Section):
         description="what model trackers are prompted with: masks, boxes for small objects, or boxes",
     )
     objects_per_batch: int | None = Field(
-        None, ge=1, description="objects that a model tracker holds at once; null = its own"
+        None,
+        ge=1,
+        description="objects in one pass of a model tracker; null = its own (sam2_video: 1, so that "
+        "an object's masks do not depend on the others; more encodes memories together, rounded differently)",
     )
     render_viz: bool = Field(True, description="draw comparison pictures for the report")
     comparison_sampling: Comparison = Comparison()

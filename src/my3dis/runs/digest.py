@@ -22,6 +22,11 @@ __all__ = ["Stage", "StageFingerprint", "fingerprint_of", "used_plugins", "what_
 
 _ORACLE = "oracle"
 _SHOWN = 60
+# Setting that says where weights are -> input that says what is in them.
+_CHECKPOINTS = {
+    "stages.ssam.checkpoint": "ssam checkpoint",
+    "stages.tracker.checkpoint": "tracker checkpoint",
+}
 
 
 class Stage(Protocol):
@@ -78,7 +83,9 @@ def fingerprint_of(
         **dict(_other_files(stage, config, reader)),
         **{f"stage {name}": digest for name, digest in upstream.items()},
     }
-    text = json.dumps([stage.NAME, settings, sorted(inputs.items())], sort_keys=True, default=str)
+    # Weights that are here count by their content: the same ones in another place change nothing.
+    compared = [(key, value) for key, value in settings if _CHECKPOINTS.get(key) not in inputs]
+    text = json.dumps([stage.NAME, compared, sorted(inputs.items())], sort_keys=True, default=str)
     return StageFingerprint(hashlib.sha256(text.encode()).hexdigest(), settings, tuple(inputs.items()))
 
 
@@ -134,11 +141,11 @@ def _head(text: str | None) -> str:
 
 def _other_files(stage: Stage, config: Config, reader: SceneReader) -> Iterator[tuple[str, str]]:
     """Yield digests of files besides the scan's that a stage reads; names and times, except for weights."""
-    for section, values in (("ssam", config.stages.ssam), ("tracker", config.stages.tracker)):
-        if f"stages.{section}.checkpoint" in stage.CONFIG_FIELDS:
-            digest = checkpoint_digest(values.checkpoint)
-            if digest is not None:
-                yield f"{section} checkpoint", digest
+    for key, name in _CHECKPOINTS.items():
+        checkpoint = value_of(config, key) if key in stage.CONFIG_FIELDS else None
+        digest = checkpoint_digest(checkpoint if isinstance(checkpoint, str) else None)
+        if digest is not None:
+            yield name, digest
     if "stages.ssam.recorded_root" in stage.CONFIG_FIELDS and config.stages.ssam.recorded_root is not None:
         yield "recorded_root", tree_digest(config.stages.ssam.recorded_root)
     truth = reader.overview.ground_truth

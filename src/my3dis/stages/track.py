@@ -15,6 +15,8 @@ from pathlib import Path
 
 from my3dis import plugins
 from my3dis.archive import ArchiveReader, StreamingSegmentWriter, open_archive
+from my3dis.backends.torch_models.sources import sources_of
+from my3dis.config import Config
 from my3dis.errors import ConfigError, DataError
 from my3dis.masks.hierarchy import at_levels
 from my3dis.protocols import BackendOptions, MaskTracker, SceneReader, TrackerPlugin
@@ -29,7 +31,7 @@ from my3dis.tracking.lifecycle import Merge
 from my3dis.tracking.relations import Containment
 from my3dis.types import Frame, MaskSet
 
-__all__ = ["CONFIG_FIELDS", "INPUTS", "NAME", "OUTPUTS", "chosen_tracker", "run"]
+__all__ = ["CONFIG_FIELDS", "INPUTS", "NAME", "OUTPUTS", "chosen_tracker", "require_tracker", "run"]
 
 NAME = "track"
 CONFIG_FIELDS: tuple[str, ...] = (
@@ -68,18 +70,7 @@ class _Work:
     reports: Reports = field(default_factory=lambda: Reports(NAME, "tracker"))
 
     def new_tracker(self) -> MaskTracker:
-        settings, overview = self.context.config.stages.tracker, self.context.reader.overview
-        return self.plugin.create(
-            BackendOptions(
-                ground_truth=overview.ground_truth,
-                checkpoint=settings.checkpoint,
-                device=_device(settings.device, self.context.config.stages.gpu),
-                dtype=settings.dtype,
-                prompt_mode=settings.prompt_mode,
-                objects_per_batch=settings.objects_per_batch,
-                seed=self.context.config.experiment.seed,
-            )
-        )
+        return self.plugin.create(_options(self.context.config, self.context.reader))
 
     @property
     def total_steps(self) -> int:
@@ -92,6 +83,22 @@ def chosen_tracker(propagator: str, reader: SceneReader) -> str:
     if propagator != "auto":
         return propagator
     return "warp" if reader.overview.is_posed_rgbd else "flow"
+
+
+def require_tracker(config: Config, reader: SceneReader) -> None:
+    """Check that the tracker fits the scan, and one with weights its device, precision and checkpoint.
+
+    Told before the first stage: found out by this one, the masks of hours would have been made by then.
+
+    Raises:
+        ConfigError, PluginError, ResourceError: as `run`.
+    """
+    settings = config.stages.tracker
+    if not settings.enabled:
+        return
+    plugin = _fitting_plugin(settings.propagator, reader)
+    if sources_of(chosen_tracker(settings.propagator, reader)):
+        plugin.create(_options(config, reader))
 
 
 def run(context: StageContext) -> StageOutcome:
@@ -108,12 +115,7 @@ def run(context: StageContext) -> StageOutcome:
         return StageOutcome(skipped="switched off by stages.tracker.enabled")
     if not layout.masks.is_file():
         return StageOutcome(skipped="there are no masks: the stages before it were skipped")
-    name = chosen_tracker(settings.propagator, reader)
-    plugin = plugins.tracker(name)
-    if plugin.needs_depth_and_pose and not reader.overview.is_posed_rgbd:
-        raise ConfigError(
-            f"stages.tracker.propagator={name} needs depth and poses, found a scan without; use auto or flow"
-        )
+    plugin = _fitting_plugin(settings.propagator, reader)
     for path in (layout.relations, layout.tracks):
         _remove(path)
     with (
@@ -143,7 +145,7 @@ def run(context: StageContext) -> StageOutcome:
         masks_in=work.masks_in,
         masks_out=masks_out,
         facts=(
-            ("propagator", name),
+            ("propagator", chosen_tracker(settings.propagator, reader)),
             ("tracks", sum(per_level.values())),
             *((f"tracks_level_{level}", n) for level, n in sorted(per_level.items())),
             ("births", counts.births),
@@ -157,6 +159,29 @@ def run(context: StageContext) -> StageOutcome:
         ),
     )
     return work.reports.finish(outcome, context.warn)
+
+
+def _fitting_plugin(propagator: str, reader: SceneReader) -> TrackerPlugin:
+    name = chosen_tracker(propagator, reader)
+    plugin = plugins.tracker(name)
+    if plugin.needs_depth_and_pose and not reader.overview.is_posed_rgbd:
+        raise ConfigError(
+            f"stages.tracker.propagator={name} needs depth and poses, found a scan without; use auto or flow"
+        )
+    return plugin
+
+
+def _options(config: Config, reader: SceneReader) -> BackendOptions:
+    settings = config.stages.tracker
+    return BackendOptions(
+        ground_truth=reader.overview.ground_truth,
+        checkpoint=settings.checkpoint,
+        device=_device(settings.device, config.stages.gpu),
+        dtype=settings.dtype,
+        prompt_mode=settings.prompt_mode,
+        objects_per_batch=settings.objects_per_batch,
+        seed=config.experiment.seed,
+    )
 
 
 def _forward(work: _Work) -> Identities:

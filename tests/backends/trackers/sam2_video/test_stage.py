@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from my3dis import plugins
+from my3dis import plugins, run_scan
 from my3dis.archive import StreamingSegmentWriter, open_archive
 from my3dis.config import Config
-from my3dis.errors import ConfigError
+from my3dis.errors import ConfigError, ResourceError
 from my3dis.runs.layout import RunLayout
 from my3dis.runs.relations import load_relations
 from my3dis.stages import track
@@ -91,3 +91,27 @@ def test_the_stage_needs_a_checkpoint(built_in: Path, tmp_path: Path) -> None:
     """Without one, the setting and a source are named before a frame is read."""
     with pytest.raises(ConfigError, match="sam2_video needs model weights"):
         run_stage(tmp_path / "a", built_in)
+
+
+@pytest.mark.parametrize(
+    ("setting", "error", "words"),
+    [
+        ({"device": "cuda:99"}, ResourceError, "cuda:99 was asked for"),
+        ({"dtype": "fp16"}, ConfigError, "did you mean float16"),
+        ({"checkpoint": __file__}, ConfigError, "layout of transformers"),
+    ],
+)
+def test_wrong_settings_are_told_before_the_first_stage(
+    built_in: Path,
+    checkpoints: dict[str, Path],
+    tmp_path: Path,
+    setting: dict[str, str],
+    error: type[Exception],
+    words: str,
+) -> None:
+    """A device, precision or checkpoint that cannot be used ends a run before any mask is proposed."""
+    tracker = {"propagator": "sam2_video", "checkpoint": str(checkpoints["sam2"]), **setting}
+    values = {"experiment": {"frames": "0:2"}, "stages": {"tracker": tracker}}
+    with pytest.raises(error, match=words):
+        run_scan(built_in, tmp_path, values)
+    assert not list(tmp_path.rglob("candidates.my3dis"))
