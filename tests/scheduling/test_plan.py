@@ -110,7 +110,10 @@ def _cut(stages: FakeStages, scan: Path, config: Config) -> None:
 
 
 def _other_version(stages: FakeStages, scan: Path, config: Config) -> None:
-    with patch("my3dis.runs.digest.plugins.tracker", lambda name: SimpleNamespace(version="0")):
+    with patch(
+        "my3dis.runs.digest.plugins.tracker",
+        lambda name: SimpleNamespace(version="0", needs_depth_and_pose=False),
+    ):
         run_scan(scan, None, config)
 
 
