@@ -100,8 +100,8 @@ def load_pretrained(
         if is_out_of_memory(error):
             raise
         raise DataError(
-            f"{backend}: {folder} cannot be loaded as {name} ({first_line(error)}); get it anew: "
-            f"{how_to_get(backend)}"
+            f"{backend}: the safetensors in {folder} cannot be loaded as {name} ({first_line(error)}); get "
+            f"them anew: {how_to_get(backend)}"
         ) from error
     return Pretrained(
         model=model.eval(),

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from my3dis.backends.torch_models.weights import weight_files
 from my3dis.errors import DataError, My3DISError
@@ -118,7 +117,7 @@ def _video_parameters(folder: Path) -> dict[str, torch.Tensor]:
 
     try:
         network: Any = load(folder, torch.device("cpu"), torch.float32).network
-    except (My3DISError, SafetensorError) as error:
+    except My3DISError as error:
         raise DataError(f"{folder}: {error}; get the model again") from error
     parameters: dict[str, torch.Tensor] = dict(network.named_parameters())
     return parameters

@@ -4,10 +4,10 @@ Which of them it is follows from the checkpoint's ``config.json``. The models co
 ``sam2``); frames are read one at a time, and what the model remembers of an object stays within its memory
 window, so that memory does not grow with the length of the scan. Importing this needs no torch.
 
-Proven with random weights only (the published ones were not at hand): pruning, batches, births and
-corrections change no bit of what the library computes for an object alone. EdgeTAM was run with a Hiera
-backbone in place of its own (RepViT comes from timm, which needs torchvision), the tracker of SAM 3 with a
-small ViT.
+Proven with random weights only (the published ones were not at hand): with one object in a pass, as is the
+default, pruning, births and corrections change no bit of what the library computes for an object alone; more
+in a pass round memories differently. EdgeTAM was run with a Hiera backbone in place of its own (RepViT comes
+from timm, which needs torchvision), the tracker of SAM 3 with a small ViT.
 """
 
 from __future__ import annotations
