@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from my3dis.backends.torch_models.devices import first_line, is_out_of_memory, torch_errors
+from my3dis.backends.torch_models.devices import first_line, torch_errors
 from my3dis.backends.torch_models.quiet import without_bars
 from my3dis.backends.torch_models.sources import how_to_get
 from my3dis.errors import ConfigError, DataError, PluginError
@@ -97,8 +97,6 @@ def load_pretrained(
             "EdgeTAM's own backbone comes from timm, and that needs the torchvision of your torch build"
         ) from error
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        if is_out_of_memory(error):
-            raise
         raise DataError(
             f"{backend}: the safetensors in {folder} cannot be loaded as {name} ({first_line(error)}); get "
             f"them anew: {how_to_get(backend)}"
