@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sqlite3
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from my3dis.archive import StreamingSegmentWriter, format_report, verify
+from my3dis.archive import StreamingSegmentWriter, format_report, open_archive, verify
 from my3dis.errors import ArchiveError
 from my3dis.masks import codec
 from my3dis.types import MaskSet
@@ -167,3 +168,48 @@ def test_files_that_are_no_archives_raise(tmp_path: Path, content: bytes) -> Non
         verify(tmp_path / "a.my3dis")
     with pytest.raises(ArchiveError, match="found none"):
         verify(tmp_path / "b.my3dis")
+
+
+def patch(path: Path, pattern: bytes, offset: int, byte: int) -> None:
+    """Change one byte at the only place where a pattern is found."""
+    content = bytearray(path.read_bytes())
+    (found,) = re.finditer(pattern, content)
+    content[found.start() + offset] = byte
+    path.write_bytes(content)
+
+
+def test_a_table_that_leads_round_in_circles_ends(tmp_path: Path) -> None:
+    """Frames 5, 9 and 11, the last of which now says 3: what follows 9 is 3, and 5 follows that."""
+    path = tmp_path / "a.my3dis"
+    archive(path, (5, 9, 11))
+    # A cell of the table frames: its length, the frame, and the header of the row.
+    patch(path, rb"[\x08-\x14]\x0b\x06\x00", 1, 3)
+    report = verify(path)
+    assert "the table frames is out of order: frame 3 follows 9" in [
+        problem.what for problem in report.problems
+    ]
+    assert report.n_sound == 12
+
+
+def test_an_index_that_leads_to_another_track_is_noticed(tmp_path: Path) -> None:
+    """An entry of track 10 that leads to a row of track 11 is refused, not shown as track 10."""
+    path = tmp_path / "a.my3dis"
+    archive(path, (5,))
+    # Length, header of four small numbers, then track 10, frame 5, mask 7, row 4; row 2 is of track 11.
+    patch(path, rb"\x09\x05\x01\x01\x01\x01\x0a\x05\x07\x04", 9, 2)
+    with open_archive(path) as reader, pytest.raises(ArchiveError, match="damaged"):
+        list(reader.track(10))
+    assert not verify(path).ok
+    assert verify(path).n_sound == 4
+
+
+def test_an_index_that_leads_round_in_circles_ends(tmp_path: Path) -> None:
+    """Seventy masks of a track, one of whose entries goes back: reading it in batches comes to an end."""
+    path = tmp_path / "a.my3dis"
+    with StreamingSegmentWriter(path) as writer:
+        for frame in range(2, 120):
+            writer.append_frame(frame, masks(frame, (7,), tracks=(10,)))
+    # The entry of frame 65, row 64 (the last of a batch), now says frame 1.
+    patch(path, rb"\x09\x05\x01\x01\x01\x01\x0a\x41\x07\x40", 7, 1)
+    with open_archive(path) as reader, pytest.raises(ArchiveError, match="damaged"):
+        list(reader.track(10))

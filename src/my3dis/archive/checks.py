@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ __all__ = [
     "check_mask",
     "check_orphans",
     "check_parents",
+    "follow",
 ]
 
 _Found = Iterator["Problem"]
@@ -122,3 +124,13 @@ def check_orphans(db: sqlite3.Connection) -> _Found:
         )
         for frame, n in db.execute(sql):
             yield Problem(f"{n} rows of the table {table} are of a frame that frames doesn't list", frame)
+
+
+def follow(after: tuple[int, int], rows: Sequence[tuple[Any, ...]], track_id: int) -> bool:
+    """Tell whether rows of a track follow a (frame, mask_id) in order.
+
+    A damaged index leads to rows of other tracks, or round in circles for ever.
+    """
+    whole = all(isinstance(value, int) for row in rows for value in row[1:4])
+    keys = [after, *(row[1:3] for row in rows)]
+    return whole and all(row[3] == track_id for row in rows) and all(a < b for a, b in pairwise(keys))

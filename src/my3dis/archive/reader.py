@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from my3dis.archive.checks import follow
 from my3dis.archive.connect import open_checked, translated
 from my3dis.archive.rows import SELECT_MASK, check_size, fetch_rows, frame_crc, mask_set, single_sets
 from my3dis.errors import ArchiveError, DataError
@@ -230,6 +231,8 @@ class ArchiveReader:
         )
         after = (-1, -1)
         while rows := self._mask_rows(sql, (int(track_id), *after)):
+            if not follow(after, rows, int(track_id)):
+                raise ArchiveError(f"{self.path}: the index of track {track_id} is damaged")
             try:
                 yield from single_sets(rows)
             except ArchiveError as error:

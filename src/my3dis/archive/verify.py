@@ -236,6 +236,10 @@ class _Check:
                 head = db.execute(sql, after).fetchone()
                 if head is None:
                     break
+                if not isinstance(head[0], int) or head[0] <= after[0]:
+                    # A damaged page can send a search round in circles.
+                    yield Problem(f"the table frames is out of order: frame {head[0]} follows {after[0]}")
+                    break
                 self.frames += 1
                 # All at once, since nobody knows how long the caller takes over one.
                 yield from list(self._guarded(self._frame(db, head[:4], head[4]), head[0]))
