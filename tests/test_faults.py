@@ -47,7 +47,6 @@ class Scan:
 
     root: Path
     folder: Path
-    seconds: float
 
 
 def run_folder(output: Path) -> Path:
@@ -87,9 +86,8 @@ def finish(process: subprocess.Popen[str]) -> str:
 def scan(built_in: Path, tmp_path_factory: pytest.TempPathFactory) -> Scan:
     base = tmp_path_factory.mktemp("faults")
     root = write_small_scan(built_in, base / "small")
-    begun = time.monotonic()
     finish(start(root, base / "undisturbed"))
-    return Scan(root, run_folder(base / "undisturbed"), time.monotonic() - begun)
+    return Scan(root, run_folder(base / "undisturbed"))
 
 
 def rows(path: Path) -> dict[str, list[tuple]]:
@@ -196,29 +194,38 @@ def wait_for_stage(process: subprocess.Popen[str], folder: Path, stage: str) -> 
         time.sleep(0.002)
 
 
+# Ten runs, spread over the stages as these take time; "" is anywhere before the first.
+MOMENTS = ("", "candidates", "candidates", "track", "track", "track", "lift", "lift", "report", "report")
+
+
 @SOAK
 @pytest.mark.timeout(3600)
 def test_runs_killed_at_random_moments_end_the_same(
     scan: Scan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Ten runs, each killed once at a random moment of its whole duration, in both journal modes."""
-    rng, where, survived, attempts = random.Random(10), Counter[str](), 0, 0
-    while survived < 10:
-        attempts += 1
-        assert attempts < 40
-        output = tmp_path / str(attempts)
-        process = start(scan.root, output, network=survived % 2 == 1)
-        if not killed_after(process, scan.seconds * (survived + rng.random()) / 10):
-            continue  # it was faster than the undisturbed one and had ended
+    """Ten runs, each killed once at a random moment of a stage, in both journal modes."""
+    timings = json.loads((scan.folder / "stage_timings.json").read_text())["stages"]
+    rng, where, survived = random.Random(10), Counter[str](), 0
+    for n, stage in enumerate(MOMENTS):
+        output, network = tmp_path / str(n), n % 2 == 1
+        delay_s = rng.uniform(0, timings[stage]["seconds"] if stage else 0.5)
+        while True:
+            process = start(scan.root, output, network=network)
+            wait_for_stage(process, run_folder(output), stage)
+            if killed_after(process, delay_s):
+                break
+            # It was faster than the undisturbed run and had ended.
+            delay_s /= 2
+            shutil.rmtree(output)
         where[stage_at_work(run_folder(output))] += 1
         if run_folder(output).is_dir():
             assert_committed_frames_are_sound(run_folder(output), scan.folder)
-        finish(start(scan.root, output, network=survived % 2 == 1))
+        finish(start(scan.root, output, network=network))
         assert_same_results(run_folder(output), scan.folder)
         survived += 1
         shutil.rmtree(output)
     with capsys.disabled():
-        sys.stdout.write(f"\nrun killed: {survived}/10 survived; {dict(where)}\n")
+        sys.stdout.write(f"\nrun killed: {survived}/{len(MOMENTS)} survived; {dict(where)}\n")
 
 
 def assert_clear_shortage(process: subprocess.Popen[str], folder: Path) -> str:
