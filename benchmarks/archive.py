@@ -201,6 +201,30 @@ def as_recorded(path: Path, recorded: Path) -> None:
             n, raw_bytes = n + len(rles), raw_bytes + sum(map(len, rles))
     per_mask = path.stat().st_size / n
     line("as recorded", f"{per_mask:8.0f} bytes/mask of {n} masks (plain {raw_bytes / n:.0f})")
+    drawn = [counts.encode() for codes in content["frames"].values() for counts in codes.values()]
+    write_drawn(path.with_name("drawn.my3dis"), drawn, size)
+
+
+def write_drawn(path: Path, codes: list[bytes], size: tuple[int, int]) -> None:
+    """Print how long 77,000 codes take that are drawn from those recorded, unmoved, 100 frames timed."""
+    rng = np.random.default_rng(0)
+    ids = np.arange(200)
+    frames = [
+        build.from_codes(
+            [codes[i] for i in rng.integers(0, len(codes), 200)],
+            frame=frame,
+            image_size=size,
+            mask_id=ids,
+            track_id=ids,
+        )
+        for frame in range(100)
+    ]
+    clock = Clock()
+    with clock.running(), StreamingSegmentWriter(path) as writer:
+        for masks in frames:
+            writer.append_frame(masks.frame, masks)
+    share = 77_000 / (len(frames) * len(ids))
+    line("write as recorded", f"{clock.cpu * share:8.2f} s CPU for 77,000 (20,000 written and scaled up)")
 
 
 def measure(folder: Path, recorded: Path | None, scene: Scene) -> None:
