@@ -17,7 +17,6 @@ from my3dis.archive import (
     format_report,
     format_salvage,
     open_archive,
-    open_sound_rows,
     salvage,
     verify,
 )
@@ -169,26 +168,6 @@ def test_a_sound_log_is_no_problem(tmp_path: Path) -> None:
         for frame in range(20):
             writer.append_frame(frame, masks(frame))
             assert verify(tmp_path / "c.my3dis").ok
-
-
-def test_exporters_can_read_the_sound_rows_of_any_archive(tmp_path: Path) -> None:
-    """A sound archive is opened itself; of a damaged one a temporary archive of its sound rows."""
-    path = tmp_path / "a.my3dis"
-    contents = archive(path)
-    with open_sound_rows(path) as (reader, report):
-        assert report is None
-        assert reader.path == path
-    overwrite(path, 0, bytes(PAGE))
-    (tmp_path / "scratch").mkdir()
-    with open_sound_rows(path, tmp_path / "scratch") as (reader, report):
-        assert report is not None
-        assert report.is_whole
-        assert list((tmp_path / "scratch").iterdir())
-        for one in reader.iter_frames():
-            assert_equal(one, contents[one.frame])
-    assert not list((tmp_path / "scratch").iterdir())
-    with pytest.raises(ArchiveError, match="found none"), open_sound_rows(tmp_path / "nowhere.my3dis"):
-        pass
 
 
 def test_nothing_is_overwritten_or_invented(tmp_path: Path) -> None:

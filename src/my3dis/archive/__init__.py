@@ -4,7 +4,7 @@ from my3dis.archive.commits import Batch
 from my3dis.archive.inspect import ArchiveSummary, format_summary, inspect
 from my3dis.archive.lock import discard_archive
 from my3dis.archive.reader import ArchiveReader, DroppedMask, open_archive, read_stage_digest
-from my3dis.archive.salvage import LostMask, SalvageReport, format_salvage, open_sound_rows, salvage
+from my3dis.archive.salvage import LostMask, SalvageReport, format_salvage, salvage
 from my3dis.archive.verify import Problem, VerifyReport, format_report, verify
 from my3dis.archive.writer import StreamingSegmentWriter
 
@@ -24,7 +24,6 @@ __all__ = [
     "format_summary",
     "inspect",
     "open_archive",
-    "open_sound_rows",
     "read_stage_digest",
     "salvage",
     "verify",

@@ -7,8 +7,6 @@ import dataclasses
 import itertools
 import logging
 import os
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +15,14 @@ import numpy as np
 
 from my3dis.archive.connect import connect_read_only, translated
 from my3dis.archive.lock import LOGS
-from my3dis.archive.reader import ArchiveReader, open_archive
 from my3dis.archive.rows import mask_set
 from my3dis.archive.schema import MAX_FRAME_BYTES
 from my3dis.archive.survey import FrameStock, Survey
-from my3dis.archive.verify import verify
 from my3dis.archive.writer import StreamingSegmentWriter
 from my3dis.errors import ArchiveError
 from my3dis.types import NO_ID, MaskSet
 
-__all__ = ["LostMask", "SalvageReport", "format_salvage", "open_sound_rows", "salvage"]
+__all__ = ["LostMask", "SalvageReport", "format_salvage", "salvage"]
 
 logger = logging.getLogger(__name__)
 
@@ -236,29 +232,3 @@ def format_salvage(report: SalvageReport, limit: int = 10) -> str:
     if not report.is_dropped_whole:
         lines.append(f"  of the log of dropped masks only {report.dropped} entries could be read")
     return "\n".join(lines)
-
-
-@contextlib.contextmanager
-def open_sound_rows(
-    path: str | Path, scratch: str | Path | None = None
-) -> Iterator[tuple[ArchiveReader, SalvageReport | None]]:
-    """Open an archive for reading all its sound rows, whether it is damaged or not.
-
-    A sound archive is opened as it is, after it was verified. Of a damaged one the sound rows are saved to a
-    temporary archive first, which is removed at the end; the report, otherwise None, says what is lost.
-
-    Args:
-        path: the archive.
-        scratch: folder for the temporary archive; None takes the system's.
-
-    Raises:
-        ArchiveError: if there is no file or nothing in it can be read.
-        ResourceError: if the disk is full.
-    """
-    path = Path(path)
-    with contextlib.ExitStack() as stack:
-        report = None
-        if not verify(path).ok:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=".tmp-salvage-", dir=scratch))
-            report = salvage(path, Path(folder) / path.name)
-        yield stack.enter_context(open_archive(path if report is None else report.out)), report

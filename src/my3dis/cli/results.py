@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from my3dis.protocols import Exporter, ExporterPlugin
 
 __all__ = ["add_commands"]
+
+_LOG = logging.getLogger(__name__)
 
 
 def add_commands(commands: Commands[Parser]) -> None:
@@ -173,9 +177,53 @@ def _export(arguments: argparse.Namespace, console: Console) -> int:
     if not arguments.run_dir.is_dir():
         raise DataError(f"expected the folder of a run, found none at {arguments.run_dir}; check the path")
     export = _with_options(plugin, arguments.to, arguments.option)
-    for path in export(arguments.run_dir, arguments.out):
+    code = EXIT_OK
+    try:
+        paths = export(arguments.run_dir, arguments.out)
+    except ArchiveError as error:
+        paths = _export_sound_masks(export, arguments.run_dir, arguments.out, error)
+        code = error.exit_code
+    for path in paths:
         print(path)
-    return EXIT_OK
+    return code
+
+
+def _export_sound_masks(export: Exporter, run_dir: Path, out: Path, error: ArchiveError) -> tuple[Path, ...]:
+    """Export from a copy of a run that has the sound masks of its damaged archives, and say what is lost.
+
+    Raises:
+        ArchiveError: as given, if no archive of the run is damaged; else if nothing can be saved.
+    """
+    from my3dis.archive.salvage import format_salvage, salvage
+    from my3dis.runs.files import make_folder
+
+    # Beside the result there is room for a copy, or there is none for the result either.
+    scratch = make_folder(out.absolute().parent)
+    with tempfile.TemporaryDirectory(prefix=".tmp-sound-", dir=scratch) as folder:
+        copy = make_folder(Path(folder) / run_dir.absolute().name)
+        reports = []
+        for entry in sorted(run_dir.absolute().iterdir()):
+            if entry.suffix == ".my3dis" and not _is_sound(entry):
+                reports.append(salvage(entry, copy / entry.name))
+            elif ".my3dis-" not in entry.name:  # logs belong to the files themselves, not to their copies
+                (copy / entry.name).symlink_to(entry)
+        if not reports:
+            raise error
+        _LOG.warning(
+            "%s; every sound mask is exported, and this command ends with %d", error, error.exit_code
+        )
+        for report in reports:
+            _LOG.warning("%s", format_salvage(report))
+        return export(copy, out)
+
+
+def _is_sound(path: Path) -> bool:
+    from my3dis.archive.verify import verify
+
+    try:
+        return verify(path).ok
+    except ArchiveError:
+        return False
 
 
 def _with_options(plugin: ExporterPlugin, name: str, texts: list[str]) -> Exporter:
