@@ -215,6 +215,7 @@ def test_guard_stops_the_youngest_and_both_finish(scans: Path, monkeypatch: pyte
     assert "of 1,000 MiB in use" in reasons[0]
 
 
+@pytest.mark.soak
 def test_real_limit_of_a_control_group_is_survived(scans: Path, tmp_path: Path) -> None:
     """Eight scenes under a real limit that holds few at a time: the kernel may kill, and all are finished."""
     names = [f"room{n}" for n in range(8)]
