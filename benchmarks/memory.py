@@ -23,8 +23,18 @@ from dataclasses import asdict
 from pathlib import Path
 
 from memory_outlines import SOURCES, find_outlines
-from memory_report import Figures, OldWay, SceneFacts, SceneRun, chart_of, judge, print_tables
-from memory_scene import MASKS_PER_OBJECT, SceneSettings, write_scene
+from memory_report import (
+    ENOUGH_FRAMES,
+    ENOUGH_MASKS,
+    Figures,
+    OldWay,
+    SceneFacts,
+    SceneRun,
+    chart_of,
+    judge,
+    print_tables,
+)
+from memory_scene import FILE, LIFE_FRAMES, MASKS_PER_OBJECT, SceneSettings, write_scene
 from my3dis.archive import open_archive
 from my3dis.monitoring.profile import read_profiles
 from my3dis.reporting.curves import render_svg
@@ -34,6 +44,7 @@ from process_tree import watch
 HERE = Path(__file__).resolve().parent
 STAGES = ("candidates", "filter", "track", "report")
 SAY_EVERY_S = 10.0
+LEAST_SIDE = 180  # objects would leave smaller frames
 BEGUN = time.monotonic()
 ENTRY_POINTS = """[my3dis.datasets]
 memory_scene = memory_scene:DATASET
@@ -49,20 +60,23 @@ def main() -> int:
     options = _parse()
     kept = options.output is not None
     folder = options.output.absolute() if kept else Path(tempfile.mkdtemp(prefix="my3dis-memory-"))
-    folder.mkdir(parents=True, exist_ok=True)
     work = folder / "work"
-    if work.exists():
-        shutil.rmtree(work)
     try:
+        _make_room(work)
         figures = _measure(options, work)
-    finally:
+    except BaseException:
         if not kept:
-            shutil.rmtree(work, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if not kept:
+        shutil.rmtree(work, ignore_errors=True)
     (folder / "memory.svg").write_text(render_svg(chart_of(figures)))
     print_tables(figures)
     verdicts = judge(figures)
     for text, holds in verdicts:
         print(f"{'holds ' if holds else 'BROKEN'}  {text}")
+    if not figures.tells_growth:
+        print(f"growth is not judged: that takes {ENOUGH_MASKS:,} masks in {ENOUGH_FRAMES} frames")
     plain = {**asdict(figures), "verdicts": dict(verdicts)}
     for run in plain["runs"]:
         for profile in run["profiles"]:
@@ -72,11 +86,27 @@ def main() -> int:
     return 0 if all(holds for _, holds in verdicts) or not options.check else 1
 
 
+def _make_room(work: Path) -> None:
+    """Take away what this benchmark left in a folder before, and nothing else."""
+    try:
+        if work.exists():
+            if not (work / "scene" / FILE).is_file():
+                raise SystemExit(
+                    f"expected no folder {work}, or one of this benchmark; choose another --output"
+                )
+            shutil.rmtree(work)
+        work.mkdir(parents=True)
+    except OSError as error:
+        raise SystemExit(f"cannot write to {work}: {error.strerror}; choose another --output") from error
+
+
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--frames", type=int, default=385, help="frames of the scene; default 385")
-    parser.add_argument("--masks", type=int, default=77_000, help="masks in all; default 77000")
-    parser.add_argument("--size", default="1440x1920", metavar="HxW", help="of the frames; default 1440x1920")
+    parser.add_argument("--frames", type=_count, default=385, help="frames of the scene; default 385")
+    parser.add_argument("--masks", type=_count, default=77_000, help="masks in all; default 77000")
+    parser.add_argument(
+        "--size", type=_size, default=(1440, 1920), metavar="HxW", help="of the frames; default 1440x1920"
+    )
     parser.add_argument("--until", choices=STAGES[1:], default="report", help="last stage; default report")
     parser.add_argument(
         "--shapes", choices=SOURCES, default="auto", help="outlines of the masks; default auto"
@@ -95,7 +125,7 @@ def _parse() -> argparse.Namespace:
         metavar="N,N,..",
         help="sizes of the old way; default 250,500,1000; an empty text: none",
     )
-    parser.add_argument("--old-limit-mb", type=int, default=3072, help="memory it may take; default 3072")
+    parser.add_argument("--old-limit-mb", type=_count, default=3072, help="memory it may take; default 3072")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--output",
@@ -114,7 +144,26 @@ def _parse() -> argparse.Namespace:
 
 
 def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.split(",") if part.strip())
+    try:
+        found = tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        found = (0.0,)
+    if not all(0 < number < float("inf") for number in found):
+        raise argparse.ArgumentTypeError(f"expected numbers above 0 with commas between, found {text!r}")
+    return found
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
+    return int(text)
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    if not (height.isdecimal() and width.isdecimal()) or min(int(height), int(width)) < LEAST_SIDE:
+        raise argparse.ArgumentTypeError(f"expected HxW, {LEAST_SIDE} pixels or more each, found {text!r}")
+    return int(height), int(width)
 
 
 def say(text: str) -> None:
@@ -123,13 +172,13 @@ def say(text: str) -> None:
 
 
 def _measure(options: argparse.Namespace, work: Path) -> Figures:
-    height, width = map(int, options.size.split("x"))
+    height, width = options.size
     source, outlines = find_outlines(options.shapes, options.seed)
     settings = SceneSettings(
         frames=options.frames,
         objects=options.masks // options.frames // MASKS_PER_OBJECT,
         image_size=(height, width),
-        life=96,
+        life=LIFE_FRAMES,
         seed=options.seed,
         source=source,
         outlines=outlines,

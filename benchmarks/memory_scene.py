@@ -25,6 +25,8 @@ from my3dis.types import NO_ID, Frame, MaskSet, ScanOverview
 
 __all__ = [
     "DATASET",
+    "FILE",
+    "LIFE_FRAMES",
     "MASKS_PER_OBJECT",
     "PROPOSER",
     "TRACKER",
@@ -38,6 +40,7 @@ FILE = "memory_scene.json"
 NAME = "memory_scene"
 LEVELS = (2, 4, 6)
 MASKS_PER_OBJECT = 10
+LIFE_FRAMES = 96
 LEVEL_OF = np.repeat(np.array(LEVELS, np.int16), (1, 3, 6))
 PARENT_OF = np.array([NO_ID, 0, 0, 0, 1, 1, 2, 2, 3, 3], np.int32)
 # The sixths, labels 1 to 6, that each mask of an object is made of: first and last.
@@ -190,8 +193,10 @@ class Scene:
         rows = -(-self.settings.objects // columns)
         cell = np.array([width / columns, height / rows])
         place = (np.array([slot % columns, slot // columns]) + rng.uniform(0.35, 0.65, 2)) * cell
-        # Never slower than a pixel a frame along x and y, so that no frame repeats a mask.
-        speed = rng.uniform(1.1, 2.2, 2) * max(1.0, height / 1440) * rng.choice([-1.0, 1.0], 2)
+        # Never slower than a pixel a frame along x and y, so that no frame repeats a mask; never so fast that
+        # the object leaves a small image in its life.
+        fastest = np.clip(0.6 * np.array([width, height]) / self.settings.life, 1.1, 2.2)
+        speed = rng.uniform(1.1, fastest) * max(1.0, height / 1440) * rng.choice([-1.0, 1.0], 2)
         start = place - speed * self.settings.life / 2
         margin = 0.2 * height
         for axis, length in enumerate((width, height)):

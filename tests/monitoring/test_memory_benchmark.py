@@ -25,6 +25,7 @@ def test_whole_benchmark_on_a_small_scene(tmp_path: Path) -> None:
     assert "240 masks (240 different), 12 frames of 180x240" in done.stdout
     assert "EXTRAPOLATED" in done.stdout
     assert "holds   all 240 masks are there and different" in done.stdout
+    assert "growth is not judged: that takes 5,000 masks in 384 frames" in done.stdout
     figures = json.loads((tmp_path / "memory.json").read_text())
     assert [run["frames"] for run in figures["runs"]] == [6, 12]
     whole = {profile["stage"]: profile for profile in figures["runs"][-1]["profiles"]}
@@ -49,10 +50,30 @@ def test_old_way_dies_at_its_limit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [(["--masks", "241"], "expected a multiple of 10 masks"), (["--until", "lift"], "invalid choice")],
+    [
+        (["--masks", "241"], "expected a multiple of 10 masks"),
+        (["--until", "lift"], "invalid choice"),
+        (["--frames", "0"], "expected a whole number above 0, found '0'"),
+        (["--masks", "-120"], "expected a whole number above 0, found '-120'"),
+        (["--size", "90x1920"], "expected HxW, 180 pixels or more each, found '90x1920'"),
+        (["--shares", "0.5,half"], "expected numbers above 0 with commas between, found '0.5,half'"),
+        (["--old-masks", "0"], "expected numbers above 0 with commas between, found '0'"),
+    ],
 )
 def test_wrong_options_are_told(options: list[str], words: str) -> None:
-    """A number of masks that does not fill the frames, or a stage that is not run, ends at once."""
+    """A number that makes no scene, or a stage that is not run, ends at once."""
     done = subprocess.run([*COMMAND, "--frames", "12", *options], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert words in done.stderr
+
+
+def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:
+    """A folder of the same name in --output that this benchmark did not make is not taken away."""
+    mine = tmp_path / "work" / "thesis.tex"
+    mine.parent.mkdir()
+    mine.write_text("done")
+    options = ["--frames", "2", "--masks", "20", "--output", str(tmp_path)]
+    done = subprocess.run([*COMMAND, *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"expected no folder {mine.parent}, or one of this benchmark" in done.stderr
+    assert mine.read_text() == "done"
