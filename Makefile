@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-models soak lint clean
+.PHONY: demo test test-models test-extras soak lint clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/my3dis demo --output my3dis-demo
@@ -14,6 +14,9 @@ test: $(VENV)/.test-ready
 
 test-models: $(VENV)/.models-ready
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'models and not soak'
+
+test-extras: $(VENV)/.extras-ready
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'extras and not soak'
 
 soak: $(VENV)/.test-ready
 	$(BIN)/python -m pytest -m soak --timeout=7200
@@ -37,6 +40,10 @@ $(VENV)/.test-ready: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.models-ready: $(VENV)/.test-ready
 	$(BIN)/pip install -q 'torch==2.13.0'
 	$(BIN)/pip install -q -c constraints.txt -e '.[models,test]'
+	touch $@
+
+$(VENV)/.extras-ready: $(VENV)/.test-ready
+	$(BIN)/pip install -q -c constraints.txt -e '.[test,test-extras]'
 	touch $@
 
 clean:

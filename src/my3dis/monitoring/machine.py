@@ -35,6 +35,9 @@ EXTRAS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("semantic-sam", "Semantic-SAM", ("torch", "safetensors", "huggingface_hub")),
     ("gpu", "GPU memory as the driver counts it", ("nvidia-ml-py",)),
     ("parquet", "export to Parquet", ("pyarrow",)),
+    ("ray", "jobs on a Ray cluster", ("ray",)),
+    ("slurm", "jobs on a SLURM cluster", ("submitit",)),
+    ("rerun", "export to Rerun and its viewer", ("rerun-sdk",)),
 )
 """(extra, what it is for, packages), in the order in which they are shown; a test compares pyproject.toml."""
 
