@@ -1,32 +1,15 @@
-"""Line charts as SVG; no library is needed.
-
-The colours are told apart by people who see few colours, and each has a lighter twin for dark pages. Light
-colours stand in the elements themselves, so that programs that know no style sheets draw them right.
-"""
+"""Line charts as SVG; no library is needed."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from html import escape
+
+from my3dis.reporting.svg import COLORS, INK, RULE, document, text
 
 __all__ = ["Chart", "Line", "Panel", "render_svg", "round_ticks"]
 
-_COLORS = (
-    ("#0b62a4", "#6db6f2"),  # blue
-    ("#b8500b", "#f3a15d"),  # orange
-    ("#1b7f47", "#67cf97"),  # green
-    ("#7a48b8", "#bd9cf0"),  # purple
-    ("#a3262b", "#f08a86"),  # red
-    ("#66707a", "#a7b1ba"),  # grey
-)
-_GROUND, _INK, _QUIET, _RULE = (
-    ("#ffffff", "#171a1d"),
-    ("#1d2126", "#e8eaec"),
-    ("#5b636d", "#a2abb4"),
-    ("#e2e4e6", "#343a41"),
-)
 _LEFT, _RIGHT, _TOP, _BOTTOM, _BETWEEN = 96, 22, 74, 54, 34
 
 
@@ -153,10 +136,7 @@ class _Canvas:
         self.parts.append(element)
 
     def text(self, x: float, y: float, words: str, *, style: str = "quiet", extra: str = "") -> None:
-        fill = _INK[0] if style == "ink" else _QUIET[0]
-        self.add(
-            f'<text class="{style}" x="{x:.1f}" y="{y:.1f}" fill="{fill}" {extra}>{escape(words)}</text>'
-        )
+        self.add(text(x, y, words, style=style, extra=extra))
 
 
 def render_svg(charts: Sequence[Chart], *, width: int = 960, height: int = 380) -> str:
@@ -167,29 +147,12 @@ def render_svg(charts: Sequence[Chart], *, width: int = 960, height: int = 380) 
         _draw(canvas)
         body += canvas.parts
     total = height * len(charts)
-    dark = "".join(f".c{i}{{stroke:{b}}} .f{i}{{fill:{b}}} " for i, (_, b) in enumerate(_COLORS))
-    style = (
-        "text{font:13px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif} "
-        "text.head{font-size:16px;font-weight:600} "
-        f"@media (prefers-color-scheme: dark){{.ground{{fill:{_GROUND[1]}}} .ink,.head{{fill:{_INK[1]}}} "
-        f".quiet{{fill:{_QUIET[1]}}} .rule{{stroke:{_RULE[1]}}} .limit{{stroke:{_INK[1]}}} {dark}}}"
-    )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {total}" width="{width}" '
-        f'height="{total}" font-family="sans-serif" font-size="13" role="img" '
-        f'aria-label="{escape(charts[0].title if charts else "")}">\n<style>{style}</style>\n'
-        f'<rect class="ground" width="{width}" height="{total}" fill="{_GROUND[0]}"/>\n'
-        + "\n".join(body)
-        + "\n</svg>\n"
-    )
+    return document(body, width=width, height=total, label=charts[0].title if charts else "")
 
 
 def _draw(canvas: _Canvas) -> None:
     chart = canvas.chart
-    canvas.add(
-        f'<text class="head" x="16" y="{canvas.top + 26:.1f}" fill="{_INK[0]}" font-size="16" '
-        f'font-weight="600">{escape(chart.title)}</text>'
-    )
+    canvas.text(16, canvas.top + 26, chart.title, style="head")
     if chart.note:
         canvas.text(16, canvas.top + 45, chart.note)
     middle = (canvas.floor + canvas.ceiling) / 2
@@ -206,7 +169,7 @@ def _draw(canvas: _Canvas) -> None:
     if chart.limit is not None:
         y = canvas.y(chart.limit[0])
         canvas.add(
-            f'<path class="limit" d="M{_LEFT} {y:.1f}H{canvas.width - _RIGHT}" stroke="{_INK[0]}" '
+            f'<path class="limit" d="M{_LEFT} {y:.1f}H{canvas.width - _RIGHT}" stroke="{INK[0]}" '
             'stroke-dasharray="2 4" fill="none"/>'
         )
         canvas.text(_LEFT + 4, y - 5, chart.limit[1])
@@ -215,9 +178,7 @@ def _draw(canvas: _Canvas) -> None:
 def _draw_grid(canvas: _Canvas, left: float, right: float, *, labelled: bool) -> None:
     for value in _levels(canvas):
         y = canvas.y(value)
-        canvas.add(
-            f'<path class="rule" d="M{left:.1f} {y:.1f}H{right:.1f}" stroke="{_RULE[0]}" fill="none"/>'
-        )
+        canvas.add(f'<path class="rule" d="M{left:.1f} {y:.1f}H{right:.1f}" stroke="{RULE[0]}" fill="none"/>')
         if labelled:
             canvas.text(left - 8, y + 4, _short(value), extra='text-anchor="end"')
 
@@ -247,7 +208,7 @@ def _draw_panel(canvas: _Canvas, panel: Panel, left: float, right: float) -> Non
         x = x_of(where)
         canvas.add(
             f'<path class="rule" d="M{x:.1f} {canvas.ceiling:.1f}V{canvas.floor:.1f}" '
-            f'stroke="{_RULE[0]}" fill="none"/>'
+            f'stroke="{RULE[0]}" fill="none"/>'
         )
         canvas.text(x + 5, canvas.ceiling + 14, words)
     labels = [line for line in panel.lines if line.label]
@@ -259,16 +220,16 @@ def _draw_panel(canvas: _Canvas, panel: Panel, left: float, right: float) -> Non
         at = [(x_of(x), canvas.y(y)) for x, y in line.points]
         canvas.add(_path(line, "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in at)) if at else "")
         if line.dots:
-            number = line.color % len(_COLORS)
-            dot = f'<circle class="f{number}" r="3.5" fill="{_COLORS[number][0]}"'
+            number = line.color % len(COLORS)
+            dot = f'<circle class="f{number}" r="3.5" fill="{COLORS[number][0]}"'
             canvas.parts += [f'{dot} cx="{x:.1f}" cy="{y:.1f}"/>' for x, y in at]
 
 
 def _path(line: Line, data: str) -> str:
-    number = line.color % len(_COLORS)
+    number = line.color % len(COLORS)
     dash = ' stroke-dasharray="6 5"' if line.dashed else ""
     return (
-        f'<path class="c{number}" d="{data}" stroke="{_COLORS[number][0]}" stroke-width="1.8" '
+        f'<path class="c{number}" d="{data}" stroke="{COLORS[number][0]}" stroke-width="1.8" '
         f'stroke-linejoin="round" fill="none"{dash}/>'
     )
 

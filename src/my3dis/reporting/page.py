@@ -8,11 +8,22 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from my3dis.reporting.bars import render_bars
 from my3dis.reporting.colors import hex_color
+from my3dis.reporting.curves import Chart, render_svg
+from my3dis.reporting.gantt import render_gantt
 from my3dis.reporting.model import Panel, Report, WarningRow
 from my3dis.reporting.pictures import data_uri
 
-__all__ = ["format_count", "format_megabytes", "format_score", "format_seconds", "render_page", "render_text"]
+__all__ = [
+    "format_count",
+    "format_megabytes",
+    "format_score",
+    "format_seconds",
+    "render_page",
+    "render_template",
+    "render_text",
+]
 
 _MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 UNKNOWN = "\u2013"
@@ -27,6 +38,11 @@ def render_text(report: Report) -> str:
     """Return the same facts as Markdown, with links to the comparison pictures."""
     text = _environment().get_template("report.md.j2").render(report=report)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def render_template(name: str, **values: object) -> str:
+    """Return a template filled with values; text is escaped, pictures come in by the filters."""
+    return _environment().get_template(name).render(**values)
 
 
 @cache
@@ -44,6 +60,9 @@ def _environment() -> Environment:
         megabytes=format_megabytes,
         score=format_score,
         hex=hex_color,
+        chart=_chart_svg,
+        bars=lambda chart: Markup(render_bars(chart)),  # noqa: S704 - escaped where it is drawn
+        gantt=lambda gantt: Markup(render_gantt(gantt)),  # noqa: S704 - the same
         uri=_panel_uri,
         md=markdown_text,
         code=markdown_code,
@@ -97,6 +116,10 @@ def format_megabytes(value: float | None) -> str:
 def format_score(value: float | None) -> str:
     """Return a fraction as per cent with one decimal, or a dash where it is undefined."""
     return UNKNOWN if value is None else f"{100 * value:.1f}"
+
+
+def _chart_svg(chart: Chart, height: int = 300) -> Markup:
+    return Markup(render_svg([chart], height=height))  # noqa: S704 - escaped where it is drawn
 
 
 def _panel_uri(panel: Panel) -> str:
