@@ -33,7 +33,10 @@ def reader(name: str, scan: Path) -> SceneReader:
 
 
 def input_file(scan: Path) -> Path:
-    return scan if scan.is_file() else min(p for p in scan.rglob("*.png") if p.is_file())
+    if scan.is_file():
+        return scan
+    kinds = (".png", ".jpg", ".mp4", ".sens", ".mkv")
+    return min(p for p in scan.rglob("*") if p.is_file() and p.suffix in kinds)
 
 
 def test_every_plugin_has_a_miniature() -> None:

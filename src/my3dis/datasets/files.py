@@ -15,10 +15,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from my3dis.datasets.poses import valid_poses
 from my3dis.errors import DataError
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "decode_color",
     "fingerprint_of",
     "list_files",
     "natural_key",
@@ -34,10 +36,6 @@ __all__ = [
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_RIGID_TOLERANCE = 1e-2
-# Rotations are written with few digits; those farther off than this are replaced by the nearest
-# rotation, since later steps invert poses by transposing them.
-_ROUNDING_TOLERANCE = 5e-4
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
@@ -96,9 +94,18 @@ def read_color(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: if the file is missing, truncated, corrupt or no image.
     """
+    return decode_color(read_bytes(path, "a colour image"), str(path))
+
+
+def decode_color(data: bytes, source: str) -> NDArray[np.uint8]:
+    """Decode an image in memory as (H, W, 3) uint8 RGB; ``source`` says where it is from.
+
+    Raises:
+        DataError: if it is truncated, corrupt or no image.
+    """
     import cv2
 
-    image = _decode(path, "a colour image", cv2.IMREAD_COLOR)
+    image = _decode_bytes(data, source, "a colour image", cv2.IMREAD_COLOR)
     return np.ascontiguousarray(image[:, :, ::-1], dtype=np.uint8)
 
 
@@ -181,15 +188,7 @@ def read_poses(paths: Iterable[Path | None]) -> NDArray[np.float64]:
             except OSError:
                 values = None  # counted by the caller with all other invalid poses
         rows.append(values if values is not None and len(values) == 16 else [np.nan] * 16)
-    poses = np.array(rows, dtype=np.float64).reshape(-1, 4, 4)
-    poses[~_is_rigid(poses)] = np.nan
-    rotation = poses[:, :3, :3]
-    with np.errstate(invalid="ignore"):
-        skewed = _distance_from_rotation(rotation) > _ROUNDING_TOLERANCE
-    if skewed.any():
-        u, _, vt = np.linalg.svd(rotation[skewed])
-        poses[skewed, :3, :3] = u @ vt
-    return poses
+    return valid_poses(np.array(rows, dtype=np.float64).reshape(-1, 4, 4))
 
 
 def fingerprint_of(files: Iterable[Path], root: Path, version: str) -> str:
@@ -213,25 +212,6 @@ def fingerprint_of(files: Iterable[Path], root: Path, version: str) -> str:
     return digest.hexdigest()
 
 
-def _is_rigid(poses: NDArray[np.float64]) -> NDArray[np.bool_]:
-    finite = np.asarray(np.isfinite(poses).all(axis=(1, 2)))
-    safe = np.where(finite[:, None, None], poses, np.eye(4))
-    rotation = safe[:, :3, :3]
-    with np.errstate(over="ignore", invalid="ignore"):  # a finite 1e300 in a broken file overflows
-        error = _distance_from_rotation(rotation)
-        last_row = np.abs(safe[:, 3] - (0.0, 0.0, 0.0, 1.0)).max(axis=1)
-        orthonormal = (error <= _RIGID_TOLERANCE) & (last_row <= 1e-6)
-    turned = np.where(orthonormal[:, None, None], rotation, np.eye(3))
-    rigid: NDArray[np.bool_] = finite & orthonormal & (np.linalg.det(turned) > 0)
-    return rigid
-
-
-def _distance_from_rotation(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
-    product = rotation @ rotation.transpose(0, 2, 1)
-    largest: NDArray[np.float64] = np.abs(product - np.eye(3)).max(axis=(1, 2))
-    return largest
-
-
 def _numbers(text: bytes) -> list[float] | None:
     try:
         return [float(word) for word in text.replace(b",", b" ").split()]
@@ -240,19 +220,22 @@ def _numbers(text: bytes) -> list[float] | None:
 
 
 def _decode(path: Path, what: str, flags: int) -> NDArray[np.generic]:
+    return _decode_bytes(read_bytes(path, what), str(path), what, flags)
+
+
+def _decode_bytes(data: bytes, source: str, what: str, flags: int) -> NDArray[np.generic]:
     import cv2
 
-    data = read_bytes(path, what)
     problem = _incomplete(data)
     if problem is not None:
-        raise DataError(f"{path}: expected {what}, found {problem}; copy the file again from its source")
+        raise DataError(f"{source}: expected {what}, found {problem}; copy the file again from its source")
     try:
         image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     except cv2.error as error:
-        raise DataError(f"{path}: expected {what}, found one OpenCV cannot decode: {error.err}") from error
+        raise DataError(f"{source}: expected {what}, found one OpenCV cannot decode: {error.err}") from error
     if image is None:
         raise DataError(
-            f"{path}: expected {what}, found {len(data)} bytes that are no image OpenCV can decode; "
+            f"{source}: expected {what}, found {len(data)} bytes that are no image OpenCV can decode; "
             "copy the file again from its source"
         )
     decoded: NDArray[np.generic] = image

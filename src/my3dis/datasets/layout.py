@@ -15,7 +15,7 @@ from my3dis.datasets.reader import DepthFormat
 from my3dis.errors import DataError
 from my3dis.types import Camera
 
-__all__ = ["Notes", "camera_of", "color_files", "counted", "find_depth", "find_poses"]
+__all__ = ["Notes", "camera_of", "color_files", "counted", "find_depth", "find_poses", "note_poses"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +134,23 @@ def find_poses(
     if not by_key:
         notes.missing.append("no poses: lift and evaluate are skipped")
         return None, ()
-    poses = read_poses(by_key.get(key) for key in keys)
+    return note_poses(read_poses(by_key.get(key) for key in keys), notes, f"{len(by_key)} files")
+
+
+def note_poses(
+    poses: NDArray[np.float64], notes: Notes, source: str
+) -> tuple[NDArray[np.float64] | None, tuple[int, ...]]:
+    """Return (N, 4, 4) poses, or None if all are NaN, and the frames that have none.
+
+    Args:
+        poses: NaN where invalid.
+        notes: gets a sentence on what was found or is missing.
+        source: what they were read from, such as ``12 files``.
+    """
     invalid = tuple(int(i) for i in np.flatnonzero(np.isnan(poses[:, 0, 0])))
-    valid = len(keys) - len(invalid)
+    valid = len(poses) - len(invalid)
     if not valid:
-        notes.missing.append(f"no valid pose among {len(by_key)} files: lift and evaluate are skipped")
+        notes.missing.append(f"no valid pose among {source}: lift and evaluate are skipped")
         return None, invalid
     notes.found.append(counted(valid, "camera pose"))
     if invalid:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from my3dis.datasets.files import read_bytes
 from my3dis.errors import DataError
 from my3dis.types import SceneCloud
 
-__all__ = ["cloud_digest", "read_ply"]
+__all__ = ["Faces", "cloud_digest", "read_faces", "read_ply"]
 
 # What trimesh's parser is known to raise on damaged files; anything else is a bug worth a traceback.
 _PARSE_ERRORS = (
@@ -29,6 +31,19 @@ _PARSE_ERRORS = (
     OverflowError,
     struct.error,
 )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Faces:
+    """The F triangles of a mesh.
+
+    Attributes:
+        corners: (F, 3) int32 vertex indices.
+        properties: (F,) numbers by the names that the file gives them.
+    """
+
+    corners: NDArray[np.int32]
+    properties: Mapping[str, NDArray[np.generic]]
 
 
 def cloud_digest(xyz_m: NDArray[np.float32]) -> str:
@@ -62,6 +77,31 @@ def read_ply(path: Path) -> SceneCloud:
         normal=_normals(parsed.get("vertex_normals"), len(xyz)),
         triangles=_triangles(parsed.get("faces"), len(xyz), path),
     )
+
+
+def read_faces(path: Path) -> tuple[int, Faces]:
+    """Read the number of vertices, and the triangles with the numbers that each of them has.
+
+    Raises:
+        DataError: as `read_ply`, or if there are no faces, or they are no triangles.
+    """
+    parsed = _parse(path)
+    count = len(parsed.get("vertices", ()))
+    corners = _triangles(parsed.get("faces"), count, path)
+    raw = parsed.get("metadata", {}).get("_ply_raw", {}).get("face", {})
+    if corners is None or int(raw.get("length", 0)) != len(corners):
+        raise DataError(f"{path}: expected a mesh of triangles, found none or other faces; triangulate it")
+    return count, Faces(corners, _per_face(raw.get("data"), len(corners)))
+
+
+def _per_face(data: object, n: int) -> dict[str, NDArray[np.generic]]:
+    """Return the properties that hold one number a face; text files are parsed to a dict, binary to rows."""
+    if isinstance(data, np.ndarray) and data.dtype.names:
+        columns = {name: data[name] for name in data.dtype.names}
+    else:
+        columns = {k: np.asarray(v) for k, v in data.items()} if isinstance(data, dict) else {}
+    numbers = {name: column.reshape(-1) for name, column in columns.items() if column.dtype.kind in "iuf"}
+    return {name: column for name, column in numbers.items() if len(column) == n}
 
 
 def _parse(path: Path) -> dict[str, Any]:

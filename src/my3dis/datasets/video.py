@@ -44,14 +44,20 @@ class VideoReader:
 
     One decoder stays open at the frame after the last one read, so reading in order decodes every frame
     once, and steps backwards seek. No frame is kept.
+
+    Args:
+        path: the file.
+        upright: turn frames as the file asks; without, they come as the sensor saw them.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, upright: bool = True) -> None:
         import cv2
 
         self._path = path
         self._lock = threading.Lock()
         self._capture: cv2.VideoCapture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        if not upright:
+            self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
         self._next = 0
         first = self._read(0) if self._capture.isOpened() else None
         if first is None:

@@ -1,9 +1,8 @@
-"""Writes a tiny scan in every layout that the package reads; frames are numbered so that 10 follows 9."""
+"""Tiny scans in the simplest layouts; frames are numbered so that 10 follows 9."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -100,12 +99,3 @@ def video(root: Path) -> Path:
         writer.write(np.ascontiguousarray(color(i)[..., ::-1]))
     writer.release()
     return path
-
-
-WRITERS: dict[str, Callable[[Path], Path]] = {
-    "images": images,
-    "multiscan": multiscan,
-    "scannet": scannet,
-    "seven_scenes": seven_scenes,
-    "video": video,
-}

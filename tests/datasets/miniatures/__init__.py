@@ -1,0 +1,55 @@
+"""Writes a tiny scan in every layout that the package reads, byte for byte as its format says.
+
+Nothing here uses the package's own code, so that reader and writer cannot share a mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.datasets.miniatures.basic import (
+    FRAMES,
+    HEIGHT,
+    WIDTH,
+    color,
+    images,
+    intrinsics,
+    multiscan,
+    ply,
+    pose,
+    save,
+    save_matrix,
+    scannet,
+    seven_scenes,
+    video,
+)
+from tests.datasets.miniatures.raw_multiscan import multiscan_raw
+
+__all__ = [
+    "FRAMES",
+    "HEIGHT",
+    "WIDTH",
+    "WRITERS",
+    "color",
+    "images",
+    "intrinsics",
+    "multiscan",
+    "multiscan_raw",
+    "ply",
+    "pose",
+    "save",
+    "save_matrix",
+    "scannet",
+    "seven_scenes",
+    "video",
+]
+
+WRITERS: dict[str, Callable[[Path], Path]] = {
+    "images": images,
+    "multiscan": multiscan,
+    "multiscan_raw": multiscan_raw,
+    "scannet": scannet,
+    "seven_scenes": seven_scenes,
+    "video": video,
+}
