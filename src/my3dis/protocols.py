@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from numpy.typing import NDArray
 
 from my3dis.types import Frame, MaskSet, ScanOverview, SceneCloud
 
@@ -25,9 +27,24 @@ __all__ = [
     "ProposerPlugin",
     "RegionProposer",
     "Reporting",
+    "Resumable",
     "SceneReader",
+    "Snapshotting",
     "TrackerPlugin",
 ]
+
+
+Resumable = Literal["frame", "checkpoint", "stage"]
+"""What a stage repeats after it was stopped in the middle, with this back end:
+
+``frame``: nothing. Of a proposer, that the masks of a frame depend on that frame alone, so that finished
+frames stay as they are; of a tracker, that its state is small enough to be saved after every frame.
+``checkpoint``: what came after the last checkpoint. Of a tracker, that it is `Snapshotting`: its state is
+saved every ``stages.tracker.checkpoint_every`` frames. Of a proposer the same as ``stage``: nothing is saved.
+``stage``: everything. What the stage wrote is discarded and it begins anew.
+
+Whatever is declared, the results are those of a stage that was not stopped.
+"""
 
 
 class SceneReader(Protocol):
@@ -138,6 +155,26 @@ class Reporting(Protocol):
 
 
 @runtime_checkable
+class Snapshotting(Protocol):
+    """Offered by trackers whose plug-in declares ``resumable`` as ``frame`` or ``checkpoint``."""
+
+    def snapshot(self) -> Mapping[str, NDArray[Any]]:
+        """Return all that later frames depend on, by name; called between frames.
+
+        Bounded by the objects that are held; arrays of bool, integers or floating-point numbers.
+        """
+        ...
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what another tracker of the same options returned, before the first frame.
+
+        Raises:
+            DataError: if the arrays are not what `snapshot` returns.
+        """
+        ...
+
+
+@runtime_checkable
 class MaskProposer(Protocol):
     """Proposes masks that are nested by construction, all levels at once."""
 
@@ -174,6 +211,7 @@ class ProposerPlugin:
         final: the masks are delivered as they are: nothing is filtered, clamped or filled unless a
             setting asks for it explicitly.
         stability_threshold: the stability that its masks should reach when no setting says otherwise.
+        resumable: what is repeated of a stage that was stopped; see `Resumable`.
     """
 
     summary: str
@@ -181,6 +219,7 @@ class ProposerPlugin:
     create: Callable[[BackendOptions], MaskProposer | RegionProposer]
     final: bool = False
     stability_threshold: float = 0.0
+    resumable: Resumable = "stage"
 
 
 class MaskTracker(Protocol):
@@ -216,12 +255,14 @@ class TrackerPlugin:
         version: changes when results change.
         create: make a tracker for one pass in one direction.
         needs_depth_and_pose: the scan must be posed RGB-D.
+        resumable: what is repeated of a stage that was stopped; see `Resumable`.
     """
 
     summary: str
     version: str
     create: Callable[[BackendOptions], MaskTracker]
     needs_depth_and_pose: bool = False
+    resumable: Resumable = "stage"
 
 
 class Exporter(Protocol):

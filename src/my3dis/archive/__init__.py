@@ -4,6 +4,7 @@ from my3dis.archive.commits import Batch
 from my3dis.archive.inspect import ArchiveSummary, format_summary, inspect
 from my3dis.archive.lock import discard_archive
 from my3dis.archive.reader import ArchiveReader, DroppedMask, open_archive, read_stage_digest
+from my3dis.archive.rollback import Mark
 from my3dis.archive.salvage import LostMask, SalvageReport, format_salvage, salvage
 from my3dis.archive.verify import Problem, VerifyReport, format_report, verify
 from my3dis.archive.writer import StreamingSegmentWriter
@@ -14,6 +15,7 @@ __all__ = [
     "Batch",
     "DroppedMask",
     "LostMask",
+    "Mark",
     "Problem",
     "SalvageReport",
     "StreamingSegmentWriter",

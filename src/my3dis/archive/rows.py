@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,7 @@ __all__ = [
     "frame_crc",
     "mask_rows",
     "mask_set",
+    "repeated",
     "single_sets",
     "track_crc",
     "unpack",
@@ -168,6 +171,16 @@ def _crcs(numbers: bytes, track_id: NDArray[np.int64], blobs: Sequence[bytes]) -
         crc32(blob, crc32(view[i * size : (i + 1) * size])) ^ tracks[track]
         for i, (blob, track) in enumerate(zip(blobs, track_id.tolist(), strict=True))
     ]
+
+
+def repeated(db: sqlite3.Connection, path: Path, masks: MaskSet, first_row: int) -> ArchiveError:
+    """Return the error that says which masks of a set are among the rows before one already."""
+    found = db.execute("SELECT mask_id FROM masks WHERE frame = ? AND row < ?", (masks.frame, first_row))
+    again = sorted({row[0] for row in found}.intersection(masks.mask_id.tolist()))
+    return ArchiveError(
+        f"expected new mask ids for frame {masks.frame}, found {again[:8]} stored already in {path}; nothing "
+        "of this call was stored"
+    )
 
 
 def fetch_rows(found: Iterable[Row]) -> list[Row]:

@@ -18,7 +18,8 @@ from my3dis.archive.connect import connect_read_write, on_network, translated
 from my3dis.archive.create import create_missing, write_tables
 from my3dis.archive.lock import WriterLock
 from my3dis.archive.relabel import relabel, resolved
-from my3dis.archive.rows import INSERT_MASK, check_size, frame_crc, mask_rows
+from my3dis.archive.rollback import Mark, mark_of, roll_back
+from my3dis.archive.rows import INSERT_MASK, check_size, frame_crc, mask_rows, repeated
 from my3dis.archive.schema import check_identity, check_tables, is_blank
 from my3dis.errors import ArchiveError, ResourceError
 from my3dis.types import MaskSet
@@ -186,26 +187,13 @@ class StreamingSegmentWriter:
             try:
                 db.executemany(INSERT_MASK, mask_rows(frame_payload))
             except sqlite3.IntegrityError as error:
-                raise self._repeated(db, frame_payload, first_row) from error
+                raise repeated(db, self.path, frame_payload, first_row) from error
             db.execute(
                 "INSERT INTO frame_index (frame, level, first_row, n) "
                 "SELECT frame, level, min(row), count(*) FROM masks WHERE row >= ? GROUP BY frame, level "
                 "ON CONFLICT (frame, level) DO UPDATE SET n = n + excluded.n",
                 (first_row,),
             )
-
-    def _repeated(self, db: sqlite3.Connection, masks: MaskSet, first_row: int) -> ArchiveError:
-        stored = {
-            row[0]
-            for row in db.execute(
-                "SELECT mask_id FROM masks WHERE frame = ? AND row < ?", (masks.frame, first_row)
-            )
-        }
-        again = sorted(stored.intersection(masks.mask_id.tolist()))
-        return ArchiveError(
-            f"expected new mask ids for frame {masks.frame}, found {again[:8]} stored already in "
-            f"{self.path}; nothing of this call was stored"
-        )
 
     def assign_tracks(self, new_from_old: Mapping[int, int]) -> None:
         """Relabel tracks in one step and commit, following chains: ``{5: 3, 3: 1}`` makes 5 and 3 become 1.
@@ -251,6 +239,22 @@ class StreamingSegmentWriter:
             db.executemany(
                 "INSERT OR REPLACE INTO dropped (frame, mask_id, level, reason) VALUES (?, ?, ?, ?)", rows
             )
+
+    def mark(self) -> Mark:
+        """Commit what waits and return where the archive stands, for `roll_back`."""
+        with self._mutex, translated(self.path):
+            self.flush()
+            return mark_of(self._database())
+
+    def roll_back(self, mark: Mark) -> None:
+        """Delete in one step what was appended since a mark; frames must have been appended in order.
+
+        Raises:
+            ArchiveError: if the archive ends before the mark.
+        """
+        with self._step() as db:
+            self._mark_unfinished(db)
+            roll_back(db, mark, self.path)
 
     @staticmethod
     def _mark_unfinished(db: sqlite3.Connection) -> None:

@@ -49,8 +49,9 @@ def _plugins(arguments: argparse.Namespace, console: Console) -> int:
         print(kind)
         for name in plugins.names(kind):
             plugin: DatasetPlugin | ProposerPlugin | TrackerPlugin | ExporterPlugin = find(name)
-            version = getattr(plugin, "version", "")
-            print(f"  {name:<14} {plugin.summary}{f' (version {version})' if version else ''}")
+            about = [f"version {v}" for v in (getattr(plugin, "version", ""),) if v]
+            about += [f"resumable by {r}" for r in (getattr(plugin, "resumable", ""),) if r]
+            print(f"  {name:<14} {plugin.summary}{' (' + ', '.join(about) + ')' if about else ''}")
     return EXIT_OK
 
 

@@ -232,6 +232,12 @@ class Tracker(_Section):
         description="objects in one pass of a model tracker; null = its own (sam2_video: 1, so that "
         "an object's masks do not depend on the others; more encodes memories together, rounded differently)",
     )
+    checkpoint_every: int | None = Field(
+        50,
+        ge=0,
+        description="frames after which tracking saves its state, the most that a killed run repeats; "
+        "0 or null = never, then tracking begins anew; results do not depend on it",
+    )
     render_viz: bool = Field(True, description="draw comparison pictures for the report")
     comparison_sampling: Comparison = Comparison()
 

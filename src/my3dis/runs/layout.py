@@ -79,6 +79,11 @@ class RunLayout:
         return self.root / "tracks.my3dis"
 
     @property
+    def track_checkpoint(self) -> Path:
+        """State in the middle of tracking; gone when tracking is done."""
+        return self.root / "tracks.checkpoint.safetensors"
+
+    @property
     def relations(self) -> Path:
         """Parents of tracks and merges."""
         return self.root / "relations.json"

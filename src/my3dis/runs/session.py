@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -191,7 +192,12 @@ class RunSession:
             stage_digest=planned.fingerprint.digest,
             progress=progress,
             warn=self.warn,
+            tell=functools.partial(self._tell, planned.name),
         )
+
+    def _tell(self, stage: str, event: str, facts: Mapping[str, object]) -> None:
+        self.events.append(event, stage=stage, **facts)
+        _LOG.info("%s: %s", stage, facts.get("message", event))
 
     def _finish(self, record: StageRecord, outcome: StageOutcome, timing: StageTiming) -> None:
         skipped = outcome.skipped is not None

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeAlias
 
 from my3dis.protocols import BackendReport, Reporting
 from my3dis.stages.context import StageOutcome, StageWarning
 
-__all__ = ["Reports"]
+__all__ = ["Gathered", "Reports"]
+
+Gathered: TypeAlias = tuple[dict[str, float | int | str], list[tuple[str, str]], dict[str, float]]
+"""Facts, notes and peaks."""
 
 _HIGHEST = "_at_most"
 
@@ -35,6 +39,18 @@ class Reports:
         """Ask a back end that has done its work; one that reports nothing is passed over."""
         if isinstance(backend, Reporting):
             self._take(backend.report())
+
+    def so_far(self, working: object) -> Gathered:
+        """Return what was gathered, with that of a back end that goes on working, for `take_over`."""
+        copy = Reports(self._stage, self._role)
+        copy.take_over((self._facts, list(self._notes), self._peaks))
+        copy.add(working)
+        return copy._facts, list(copy._notes), copy._peaks
+
+    def take_over(self, gathered: Gathered) -> None:
+        """Go on from what another process gathered before it was stopped."""
+        facts, notes, peaks = gathered
+        self._facts, self._notes, self._peaks = dict(facts), dict.fromkeys(notes), dict(peaks)
 
     def _take(self, report: BackendReport) -> None:
         for name, value in report.facts:

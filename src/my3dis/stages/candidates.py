@@ -66,7 +66,7 @@ def run(context: StageContext) -> StageOutcome:
     """Write the candidates of every ``ssam_freq``-th selected frame.
 
     Each frame is one transaction; frames that an earlier, killed run of the same stage committed are not
-    proposed again.
+    proposed again, unless the proposer is not resumable by frame.
 
     Raises:
         ConfigError, PluginError: if the proposer cannot be made.
@@ -79,9 +79,13 @@ def run(context: StageContext) -> StageOutcome:
     proposer = plugin.create(_options(context))
     wanted = context.frames[:: ssam.ssam_freq]
     path = context.layout.candidates
-    discard_other(path, context, NAME)
+    if plugin.resumable == "frame":
+        discard_other(path, context, NAME)
+    else:
+        discard_archive(path)  # what it finds depends on frames before, which it has not seen
     with StreamingSegmentWriter(path, purpose=NAME, stage_digest=context.stage_digest) as writer:
         done = set(writer.frames())
+        _tell(context, [index for index in wanted if index not in done], len(wanted))
         for n, index in enumerate(wanted, start=1):
             if index not in done:
                 found = _candidates(context, plugin, proposer, context.reader.frame(index))
@@ -93,6 +97,14 @@ def run(context: StageContext) -> StageOutcome:
     reports = Reports(NAME, "proposer")
     reports.add(proposer)
     return reports.finish(_outcome(context, path, resumed=len(done.intersection(wanted))), context.warn)
+
+
+def _tell(context: StageContext, missing: list[int], total: int) -> None:
+    """Say where a stage goes on that was stopped in the middle."""
+    done = total - len(missing)
+    if done and missing:
+        message = f"resumed at frame {missing[0]}, {done} of {total} frames are there"
+        context.tell("stage_resumed", {"resumable": "frame", "frames_done": done, "message": message})
 
 
 def discard_other(path: Path, context: StageContext, stage: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from my3dis.config import Config
@@ -29,6 +29,10 @@ class StageWarning:
     level: int | None = None
 
 
+def _unheard(event: str, facts: Mapping[str, object]) -> None:
+    """Take an event that nobody listens to."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageContext:
     """What a stage may use. Stages read and write files of the layout and hold few masks at a time.
@@ -42,6 +46,7 @@ class StageContext:
             may be continued.
         progress: call with (done, total) as work goes on.
         warn: hand over a warning.
+        tell: hand over an event and its facts for ``events.jsonl``; its ``message`` goes to the log as well.
     """
 
     reader: SceneReader
@@ -51,6 +56,7 @@ class StageContext:
     stage_digest: str
     progress: Callable[[int, int], None]
     warn: Callable[[StageWarning], None]
+    tell: Callable[[str, Mapping[str, object]], None] = _unheard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

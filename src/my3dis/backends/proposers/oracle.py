@@ -110,4 +110,5 @@ PLUGIN = ProposerPlugin(
     version="1",
     create=_create,
     final=True,
+    resumable="frame",
 )

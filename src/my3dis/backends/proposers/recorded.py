@@ -174,4 +174,5 @@ PLUGIN = ProposerPlugin(
     version="2",
     create=_create,
     final=True,
+    resumable="frame",
 )

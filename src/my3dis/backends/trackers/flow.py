@@ -134,4 +134,5 @@ PLUGIN = TrackerPlugin(
     summary="optical flow with a forward-backward test, borders kept by colour; no depth, no weights",
     version="3",
     create=create,
+    resumable="checkpoint",
 )

@@ -7,9 +7,9 @@ by sampling its last version through the grid. Between prompts a mask is held as
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from my3dis.backends.trackers.distances import (
 )
 from my3dis.errors import DataError
 from my3dis.masks.codec import Box, decode_crop, encode_in_box
+from my3dis.tracking.snapshot import flatten, restored
 from my3dis.types import NO_ID, Frame, MaskSet, MaskSource
 
 __all__ = ["BackwardGrid", "GridSource", "GridTracker"]
@@ -132,6 +133,14 @@ class GridTracker(Generic[ViewT]):
         """Forget objects; unknown ids are ignored."""
         for track_id in track_ids:
             self._held.pop(track_id, None)
+
+    def snapshot(self) -> Mapping[str, NDArray[Any]]:
+        """Return the last frame as far as grids need it, and what is held; see `Snapshotting`."""
+        return flatten((self._previous, self._image_size, self._held))
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from a snapshot; see `Snapshotting`."""
+        self._previous, self._image_size, self._held = restored(arrays)
 
     def _learn(self, rle: bytes, box: Box) -> ColorModel:
         around = ring_box(box, self._image_size)

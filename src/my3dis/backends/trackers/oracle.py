@@ -5,9 +5,9 @@ It reads label images of the ground truth, so its results are no results of the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from my3dis.errors import DataError, PluginError
 from my3dis.masks import codec
 from my3dis.masks.build import from_codes
 from my3dis.protocols import BackendOptions, TrackerPlugin
+from my3dis.tracking.snapshot import flatten, restored
 from my3dis.types import Frame, MaskSet, MaskSource
 
 __all__ = ["PLUGIN", "OracleTracker"]
@@ -79,6 +80,14 @@ class OracleTracker:
         for track_id in track_ids:
             self._held.pop(track_id, None)
 
+    def snapshot(self) -> Mapping[str, NDArray[Any]]:
+        """Return what is held; see `Snapshotting`."""
+        return flatten(self._held)
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from a snapshot; see `Snapshotting`."""
+        self._held = restored(arrays)
+
     def _best(self, rle: bytes, image_size: tuple[int, int]) -> tuple[Kind, int] | None:
         mask = codec.decode(rle, image_size)
         best: tuple[float, Kind, int] | None = None
@@ -109,4 +118,5 @@ PLUGIN = TrackerPlugin(
     summary="ground truth masks; an upper bound for experiments, not a result",
     version="1",
     create=create,
+    resumable="checkpoint",
 )

@@ -170,4 +170,5 @@ PLUGIN = TrackerPlugin(
     version="3",
     create=create,
     needs_depth_and_pose=True,
+    resumable="checkpoint",
 )

@@ -25,4 +25,5 @@ PLUGIN = ProposerPlugin(
     version="1",
     create=_create,
     stability_threshold=0.95,
+    resumable="frame",
 )

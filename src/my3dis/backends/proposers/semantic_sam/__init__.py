@@ -34,4 +34,5 @@ PLUGIN = ProposerPlugin(
     version="2",
     create=_create,
     stability_threshold=_STABILITY,
+    resumable="frame",
 )

@@ -135,4 +135,5 @@ PLUGIN = ProposerPlugin(
     summary="nested regions between colour, depth and normal edges; needs no weights (default)",
     version="1",
     create=lambda options: WatershedProposer(),  # noqa: ARG005 - nothing to choose
+    resumable="frame",
 )

@@ -37,4 +37,5 @@ PLUGIN = TrackerPlugin(
     summary="SAM 2 / 2.1, EdgeTAM or SAM 3's tracker, by the checkpoint; needs the extra sam2 and weights",
     version="1",
     create=create,
+    resumable="checkpoint",
 )
