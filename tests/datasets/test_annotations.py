@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from my3dis.datasets.annotations import find_truth, load_truth
+from my3dis.datasets.annotations import load_truth
 from my3dis.datasets.detect import open_scan
+from my3dis.datasets.truth_files import find_truth
 from my3dis.errors import DataError
 from tests.datasets import miniatures
 from tests.datasets.miniatures import room

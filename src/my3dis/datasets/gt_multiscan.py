@@ -17,11 +17,11 @@ from my3dis.datasets.files import read_bytes
 from my3dis.datasets.ground_truth import GroundTruth
 from my3dis.datasets.labels import NONE, instance_ids, label_id
 from my3dis.datasets.ply import read_faces
+from my3dis.datasets.truth_files import MULTISCAN
 from my3dis.errors import DataError
 
-__all__ = ["SUFFIX", "load_multiscan"]
+__all__ = ["load_multiscan"]
 
-SUFFIX = ".annotations.json"
 _STRUCTURAL = ("wall", "floor", "ceiling")
 
 
@@ -43,7 +43,7 @@ def load_multiscan(annotations: Path) -> GroundTruth:
         DataError: if the annotations or the mesh are missing or broken, or the mesh has no labels.
     """
     objects = _objects(annotations)
-    mesh = annotations.with_name(annotations.name.removesuffix(SUFFIX) + ".ply")
+    mesh = annotations.with_name(annotations.name.removesuffix(MULTISCAN) + ".ply")
     vertices, faces = read_faces(mesh)
     owner, part = (_labels(faces.properties, name, mesh) for name in ("objectId", "partId"))
     known = np.array(sorted(n for n, o in objects.items() if not o.category.startswith("remove")), np.int64)

@@ -31,18 +31,21 @@ def counted(n: int, thing: str) -> str:
     return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
 
 
-def color_files(folder: Path, notes: Notes, *, ending: str = "") -> tuple[tuple[Path, ...], tuple[int, int]]:
+def color_files(
+    folder: Path, notes: Notes, *, ending: str = "", suffixes: Sequence[str] = IMAGE_SUFFIXES
+) -> tuple[tuple[Path, ...], tuple[int, int]]:
     """Return the colour images of a folder in natural order, and the (H, W) of the first.
 
     Args:
         folder: where they are.
         notes: gets a sentence.
         ending: what their stems must end with.
+        suffixes: what else they may be called.
 
     Raises:
         DataError: if there are none, two have one stem, or the first cannot be decoded.
     """
-    images = tuple(p for p in list_files(folder, IMAGE_SUFFIXES) if p.stem.endswith(ending))
+    images = tuple(p for p in list_files(folder, suffixes) if p.stem.endswith(ending))
     if not images:
         raise DataError(
             f"{folder}: expected colour images (*{ending}.jpg or *{ending}.png), found none; "

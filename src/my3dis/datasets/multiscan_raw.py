@@ -23,11 +23,13 @@ from my3dis.datasets.multiscan_files import (
     read_cameras,
     read_metadata,
 )
+from my3dis.datasets.ply import CloudFile
 from my3dis.datasets.stream import FrameTable, StreamReader
+from my3dis.datasets.truth_files import MULTISCAN
 from my3dis.datasets.video import VideoReader
 from my3dis.errors import DataError
 from my3dis.protocols import DatasetPlugin
-from my3dis.types import Camera, ScanOverview, SceneCloud
+from my3dis.types import Camera, ScanOverview
 
 __all__ = ["PLUGIN", "detect", "open_multiscan_raw"]
 
@@ -62,7 +64,7 @@ def open_multiscan_raw(path: Path) -> StreamReader:
     poses, invalid = note_poses(aligned, notes, counted(len(cameras), "camera"))
     load_cloud = _mesh(files, poses is not None, notes)
     color_cameras = _color_cameras(files.of(".jsonl"), cameras, meta, size)
-    annotations = files.of(".annotations.json")
+    annotations = files.of(MULTISCAN)
     ground_truth = root / "gt" if (root / "gt").is_dir() else annotations
     has_truth = ground_truth.exists() and load_cloud is not None
     overview = ScanOverview(
@@ -180,7 +182,7 @@ def _world_poses(files: _Files, cameras: Cameras, frames: int, notes: Notes) -> 
     return aligned
 
 
-def _mesh(files: _Files, posed: bool, notes: Notes) -> _CloudFile | None:
+def _mesh(files: _Files, posed: bool, notes: Notes) -> CloudFile | None:
     mesh, align = files.of(".ply"), files.of(".align.json")
     if not mesh.is_file():
         notes.missing.append(f"no {mesh.name}: points are fused from depth, evaluate is skipped")
@@ -192,17 +194,7 @@ def _mesh(files: _Files, posed: bool, notes: Notes) -> _CloudFile | None:
         )
         return None
     notes.found.append(f"mesh {mesh.name}")
-    return _CloudFile(mesh)
-
-
-@dataclass(frozen=True, slots=True)
-class _CloudFile:
-    path: Path
-
-    def __call__(self) -> SceneCloud:
-        from my3dis.datasets.ply import read_ply
-
-        return read_ply(self.path)
+    return CloudFile(mesh)
 
 
 def _color_cameras(

@@ -17,7 +17,7 @@ from my3dis.datasets.files import read_bytes
 from my3dis.errors import DataError
 from my3dis.types import SceneCloud
 
-__all__ = ["Faces", "cloud_digest", "read_faces", "read_ply"]
+__all__ = ["CloudFile", "Faces", "cloud_digest", "read_faces", "read_ply"]
 
 # What trimesh's parser is known to raise on damaged files; anything else is a bug worth a traceback.
 _PARSE_ERRORS = (
@@ -31,6 +31,17 @@ _PARSE_ERRORS = (
     OverflowError,
     struct.error,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class CloudFile:
+    """Loads a PLY file when called."""
+
+    path: Path
+
+    def __call__(self) -> SceneCloud:
+        """Return its points; see `read_ply`."""
+        return read_ply(self.path)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,5 +1,8 @@
 """Exported ScanNet scenes: ``color/ depth/ pose/ intrinsic/`` and ``*_vh_clean_2.ply``.
 
+All files may also lie in one folder, as SAI3D has them: ``00000.jpg``, ``00000.png`` (depth), ``00000.txt``
+(pose) and ``intrinsic_*.txt``.
+
 Depth is uint16 millimetres, 0 = none; poses are camera-to-world with OpenCV axes and may hold inf.
 Source: ScanNet's SensReader export; colour and depth may differ in size, each with its own intrinsics.
 """
@@ -9,13 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from my3dis.datasets.files import list_files, read_matrix, scan_path
+from my3dis.datasets.files import IMAGE_SUFFIXES, list_files, read_matrix, scan_path
 from my3dis.datasets.layout import Notes, camera_of, color_files, find_depth, find_poses
 from my3dis.datasets.reader import DepthFormat, FolderReader, ScanFiles
+from my3dis.datasets.truth_files import find_truth
 from my3dis.protocols import DatasetPlugin
 from my3dis.types import Camera, ScanOverview
 
-__all__ = ["PLUGIN", "detect", "open_scannet"]
+__all__ = ["PLUGIN", "detect", "find_mesh", "open_scannet"]
 
 _VERSION = "1"
 _MESH = "_vh_clean_2.ply"
@@ -25,7 +29,9 @@ _FORMAT = DepthFormat()
 def detect(path: Path) -> bool:
     """Whether a folder looks like an exported ScanNet scene."""
     others = ("depth", "pose", "intrinsic")
-    return (path / "color").is_dir() and any((path / name).is_dir() for name in others)
+    if (path / "color").is_dir():
+        return any((path / name).is_dir() for name in others)
+    return _is_flat(path)
 
 
 def open_scannet(path: Path) -> FolderReader:
@@ -35,21 +41,24 @@ def open_scannet(path: Path) -> FolderReader:
         DataError: if there are no colour images, an intrinsics file is broken, or images do not fit it.
     """
     root, notes = scan_path(path), Notes()
-    color, (height, width) = color_files(root / "color", notes)
+    flat = not (root / "color").is_dir() and _is_flat(root)
+    suffixes = (".jpg",) if flat else IMAGE_SUFFIXES
+    color, (height, width) = color_files(root if flat else root / "color", notes, suffixes=suffixes)
     names = tuple(p.stem for p in color)
     cameras = _Cameras.find(root)
     color_camera = cameras.color_for(width, height)
-    depth, depth_size = find_depth(names, _by_stem(root / "depth", ".png"), notes, _FORMAT)
+    depth, depth_size = find_depth(names, _by_stem(root if flat else root / "depth", ".png"), notes, _FORMAT)
     depth_camera = None
     if depth_size is not None:
         depth_camera = cameras.depth_for(depth_size[1], depth_size[0], color_camera)
         if depth_camera is None:
             notes.missing.append("no intrinsic/intrinsic_depth.txt: depth is not used, lift is skipped")
             depth = ()
-    pose_files = _by_stem(root / "pose", ".txt")
+    pose_files = _by_stem(root if flat else root / "pose", ".txt")
+    if flat:
+        pose_files = {name: p for name, p in pose_files.items() if not name.startswith("intrinsic")}
     poses, invalid = find_poses(names, pose_files, notes)
-    mesh = _mesh(root, notes)
-    ground_truth = root / "gt"
+    mesh = find_mesh(root, notes)
     files = ScanFiles(
         color=color,
         names=names,
@@ -70,7 +79,7 @@ def open_scannet(path: Path) -> FolderReader:
         has_depth=bool(depth),
         has_pose=poses is not None,
         has_cloud=mesh is not None,
-        ground_truth=ground_truth if ground_truth.is_dir() else None,
+        ground_truth=find_truth(root),
         invalid_poses=invalid,
         found=tuple(notes.found),
         missing=tuple(notes.missing),
@@ -111,11 +120,16 @@ class _Cameras:
         return None if color is None else color.scaled_to(width, height)
 
 
+def _is_flat(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.glob("intrinsic_*.txt")) and any(folder.glob("*.jpg"))
+
+
 def _by_stem(folder: Path, suffix: str) -> dict[str, Path]:
     return {p.stem: p for p in list_files(folder, (suffix,))} if folder.is_dir() else {}
 
 
-def _mesh(root: Path, notes: Notes) -> Path | None:
+def find_mesh(root: Path, notes: Notes) -> Path | None:
+    """Return the mesh of a ScanNet scene, or None; the notes get a sentence."""
     meshes = [p for p in list_files(root, (".ply",)) if p.name.endswith(_MESH)]
     if not meshes:
         notes.missing.append(f"no *{_MESH} mesh: points are fused from depth, evaluate is skipped")

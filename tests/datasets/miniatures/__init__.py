@@ -25,6 +25,7 @@ from tests.datasets.miniatures.basic import (
     video,
 )
 from tests.datasets.miniatures.raw_multiscan import multiscan_raw
+from tests.datasets.miniatures.raw_scannet import scannet_corner, scannet_flat, scannet_sens
 
 __all__ = [
     "FRAMES",
@@ -41,6 +42,9 @@ __all__ = [
     "save",
     "save_matrix",
     "scannet",
+    "scannet_corner",
+    "scannet_flat",
+    "scannet_sens",
     "seven_scenes",
     "video",
 ]
@@ -50,6 +54,7 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "multiscan": multiscan,
     "multiscan_raw": multiscan_raw,
     "scannet": scannet,
+    "scannet_sens": scannet_sens,
     "seven_scenes": seven_scenes,
     "video": video,
 }
