@@ -73,7 +73,8 @@ def read_segments(path: Path) -> NDArray[np.int64]:
         ) from error
     if found.ndim != 1 or not len(found) or found.dtype.kind not in "iu":
         raise DataError(
-            f"{path}: expected {expected}, found {found.dtype} of shape {found.shape}; download the file again"
+            f"{path}: expected {expected}, found {found.dtype} of shape {found.shape}; "
+            "download the file again"
         )
     return found.astype(np.int64)
 

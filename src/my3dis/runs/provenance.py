@@ -138,9 +138,12 @@ def file_digest(path: Path) -> str:
 def tree_digest(folder: Path) -> str:
     """Return a digest of names, sizes and times of the files below a folder; no file is opened.
 
-    A missing folder has a digest too, so that its appearing is noticed.
+    A missing folder has a digest too, so that its appearing is noticed. A file stands for itself alone.
     """
     total = hashlib.sha256()
+    if folder.is_file():
+        found = folder.stat()
+        total.update(f"{folder.name}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
     for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
         if path.is_file():
             found = path.stat()

@@ -137,7 +137,8 @@ def introduce(inputs: RunInputs, plan: Sequence[PlannedStage], display: Display)
         stages = config.stages
         oracle = "oracle" in (stages.ssam.proposer, stages.tracker.propagator)
         use = "read for scores and by the oracle" if oracle else "read for scores only"
-        display.say("Found", f"ground truth in {overview.ground_truth.name}/, {use}")
+        place = overview.ground_truth.name + ("/" if overview.ground_truth.is_dir() else "")
+        display.say("Found", f"ground truth in {place}, {use}")
     for sentence in overview.missing:
         display.say("Missing", sentence)
     for name, reason in predicted_skips(overview, config):

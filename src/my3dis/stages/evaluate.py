@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from my3dis.archive import open_archive
+from my3dis.datasets.annotations import load_truth
 from my3dis.datasets.files import read_bytes
-from my3dis.datasets.ground_truth import GroundTruth, load_frame_labels, load_ground_truth
+from my3dis.datasets.ground_truth import GroundTruth, load_frame_labels
+from my3dis.datasets.truth_files import find_truth, is_annotations
 from my3dis.errors import DataError
 from my3dis.metrics.frame_overlap import frame_overlap
 from my3dis.metrics.protocols import (
@@ -61,7 +63,7 @@ def run(context: StageContext) -> StageOutcome:
         return StageOutcome(skipped="switched off by stages.evaluate.enabled")
     if folder is None:
         return StageOutcome(skipped=f"no ground truth beside the scan {overview.scene}")
-    truth = load_ground_truth(folder)
+    truth = load_truth(folder)
     notes: list[str] = []
     scores = Scores(scenes=(overview.scene,))
     instances = _instances(context, truth, notes)
@@ -91,7 +93,8 @@ def evaluate_files(predictions: Path, gt: Path, protocol: str = CLASS_AGNOSTIC.n
     Args:
         predictions: the folder of a run, or an ``instances.npz``.
         gt: a ground-truth folder (``gt_instances.txt`` and what else it has), the folder of a scan that
-            holds one as ``gt``, or a text file with one id per vertex.
+            holds one as ``gt`` or has its data set's annotations, such a file of annotations, or a text file
+            with one id per vertex.
         protocol: name of a protocol. With a folder and ``class_agnostic`` the parts are scored too.
 
     Raises:
@@ -135,10 +138,10 @@ def _targets(truth: GroundTruth, scene: str, *, objects: Protocol, parts: Protoc
 
 def _truth(gt: Path, protocol: Protocol) -> GroundTruth:
     """Load ground truth from a folder, a scan's folder, or one text file for the protocol's target."""
-    if gt.is_file():
+    if gt.is_file() and not is_annotations(gt):
         ids = _vertex_ids(gt)
         return GroundTruth(parts=ids) if protocol.ids_are_parts else GroundTruth(instances=ids)
-    truth = load_ground_truth(gt / "gt" if (gt / "gt").is_dir() else gt)
+    truth = load_truth(find_truth(gt) or gt)
     if (truth.parts if protocol.ids_are_parts else truth.instances) is None:
         name = "gt_parts.txt" if protocol.ids_are_parts else "gt_instances.txt"
         raise DataError(f"expected {name} in {gt} for protocol {protocol.name}, found none")
