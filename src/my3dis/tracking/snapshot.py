@@ -63,7 +63,7 @@ def restored(arrays: Mapping[str, NDArray[Any]]) -> Value:
     try:
         layout = json.loads(arrays["layout"].tobytes())
         return _Reader(arrays["data"].tobytes()).value(layout)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ImportError, RecursionError) as error:
         raise DataError(f"expected saved state, found something else ({error})") from error
 
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from my3dis.backends.torch_models.devices import PeakMemory, choose_device, choose_dtype
 from my3dis.backends.torch_models.weights import find_model_folder
 from my3dis.backends.trackers.sam2_video import families
 from my3dis.backends.trackers.sam2_video.batches import Batches
+from my3dis.backends.trackers.sam2_video.families import VideoModel
 from my3dis.backends.trackers.sam2_video.prompts import MODES, prompt_of
 from my3dis.backends.trackers.sam2_video.session import ObjectMemory, StreamingSession, held_bytes
+from my3dis.backends.trackers.sam2_video.snapshot import Snapshot, arrays_of, snapshot_of
 from my3dis.errors import ConfigError, DataError
 from my3dis.masks.logits import LogitMask, encode_logits
 from my3dis.masks.overlap import iou_matrix
@@ -93,6 +97,7 @@ class Sam2VideoTracker:
         self._batches = Batches(options.objects_per_batch, self._device)
         self._held: dict[int, ObjectMemory] = {}
         self._frame: Frame | None = None
+        self._image_size: tuple[int, int] | None = None
         self._predicted = MaskSet.empty(0, (1, 1))
         self._counts: Counter[str] = Counter()
         self._held_at_most = self._objects_at_most = 0
@@ -108,13 +113,13 @@ class Sam2VideoTracker:
             DataError: if the frame's size differs from the frame's before it.
             ResourceError: if the memory does not suffice, whatever was tried.
         """
-        before = self._frame
-        if before is not None and before.image_size != frame.image_size:
+        size = self._image_size or frame.image_size
+        if size != frame.image_size:
             raise DataError(
-                f"expected frames of {before.image_size[1]}x{before.image_size[0]} throughout, found "
+                f"expected frames of {size[1]}x{size[0]} throughout, found "
                 f"{frame.image_size[1]}x{frame.image_size[0]} at {frame.name!r}; split the scan there"
             )
-        self._frame = frame
+        self._frame, self._image_size = frame, size
         if self._session is not None:
             self._session.begin_frame(frame.color)
         objects = list(self._held.values())
@@ -179,6 +184,25 @@ class Sam2VideoTracker:
             return 0
         return held_bytes(self._session.tensors(self._held.values()))
 
+    def snapshot(self) -> Mapping[str, NDArray[Any]]:
+        """Return the pruned memory of every held object; see `Snapshotting`."""
+        frame = None if self._session is None else self._session.frame
+        held = tuple(self._held.values())
+        return arrays_of(Snapshot(frame=frame, image_size=self._image_size, objects=held))
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from a snapshot; see `Snapshotting`. Figures count from here.
+
+        Raises:
+            ConfigError, DataError, PluginError, ResourceError: if the model cannot be loaded.
+        """
+        found = snapshot_of(arrays, self._device)
+        self._image_size = found.image_size
+        self._held = {memory.track_id: memory for memory in found.objects}
+        if found.frame is not None:
+            self._session = StreamingSession(self._loaded_model())
+            self._session.frame = found.frame
+
     def report(self) -> BackendReport:
         """Return what happened so far; see `Reporting.report`."""
         session = self._session
@@ -201,11 +225,14 @@ class Sam2VideoTracker:
 
     def _started(self, frame: Frame) -> StreamingSession:
         if self._session is None:
-            if self._model is None:
-                self._model = families.load(self._options.folder, self._device, self._dtype)
-            self._session = StreamingSession(self._model)
+            self._session = StreamingSession(self._loaded_model())
             self._session.begin_frame(frame.color)
         return self._session
+
+    def _loaded_model(self) -> VideoModel:
+        if self._model is None:
+            self._model = families.load(self._options.folder, self._device, self._dtype)
+        return self._model
 
     def _confirms(self, masks: MaskSet, row: int) -> bool:
         iou = self._iou_with_prediction(masks, row)
