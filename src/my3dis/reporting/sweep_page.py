@@ -36,12 +36,12 @@ def render_sweep(page: SweepPage) -> str:
 
 
 def _row(row: SceneRow, *, gpu: bool, tries: bool) -> str:
-    name = escape(row.name)
+    name, status = escape(row.name), escape(row.status)
     if row.href:
         name = f'<a href="{escape(row.href)}">{name}</a>'
     parts = [
         f'<tr><th scope="row" title="{escape(row.name)}">{name}</th>',
-        f'<td class="text"><span class="is {row.status}">{row.status}</span></td>',
+        f'<td class="text"><span class="is {status}">{status}</span></td>',
         _cell(row.seconds, format_seconds(row.seconds)),
         *(_stage(cell) for cell in row.cells),
         _cell(row.peak_rss_mb, format_megabytes(row.peak_rss_mb)),
@@ -57,8 +57,8 @@ def _row(row: SceneRow, *, gpu: bool, tries: bool) -> str:
 def _stage(cell: StageCell) -> str:
     title = f' title="{escape(cell.words)}"' if cell.words else ""
     timed = cell.seconds is not None and cell.status in ("done", "reused")
-    shown = format_seconds(cell.seconds) if timed or not cell.status else cell.status
-    kind = "" if cell.status in ("", "done") else f' class="x-{cell.status}"'
+    shown = format_seconds(cell.seconds) if timed or not cell.status else escape(cell.status)
+    kind = "" if cell.status in ("", "done") else f' class="x-{escape(cell.status)}"'
     return f'<td{kind}{title} data-v="{_value(cell.seconds, 2)}">{shown}</td>'
 
 

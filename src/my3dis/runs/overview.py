@@ -29,9 +29,14 @@ class StageFacts:
     message: str | None = None
     seconds: float | None = None
     peak_rss_mb: float | None = None
-    peak_gpu_mb: float | None = None
+    gpus_mb: tuple[tuple[str, float], ...] = ()
     masks_out: int | None = None
     facts: tuple[tuple[str, float | int | str], ...] = ()
+
+    @property
+    def peak_gpu_mb(self) -> float | None:
+        """Most that it held on one GPU, MiB; None without any."""
+        return max((mb for _, mb in self.gpus_mb), default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +162,7 @@ def _timed(facts: StageFacts, timing: StageTiming, *, complete: bool) -> StageFa
         status="reused" if timing.reused and complete else facts.status,
         seconds=round(timing.seconds, 3),
         peak_rss_mb=round(timing.peak_rss_mb, 1),
-        peak_gpu_mb=max((round(mb, 1) for _, mb in timing.peak_gpu_mb), default=None),
+        gpus_mb=tuple((name, round(mb, 1)) for name, mb in timing.peak_gpu_mb),
         masks_out=timing.masks_out,
         facts=timing.facts,
     )
@@ -194,8 +199,8 @@ def _report(layout: RunLayout) -> Path | None:
 
 
 def _plain_stage(stage: StageFacts) -> dict[str, object]:
-    plain = _without(asdict(stage), "name")
-    return plain | {"facts": dict(stage.facts)}
+    plain = _without(_without(asdict(stage), "name"), "gpus_mb")
+    return plain | {"peak_gpu_mb": dict(stage.gpus_mb), "facts": dict(stage.facts)}
 
 
 def _without(plain: dict[str, Any], name: str) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 ``sweep_events.jsonl`` below the folder of all runs gets a line for every event and decision, as it happens;
 ``sweep.json`` is the whole of the last sweep: scenes x stages with status, seconds and memory, the jobs with
-their attempts, reasons and evidence. It is replaced in one step, also while the sweep goes on.
+their attempts, reasons and evidence; ``sweep.html`` shows it to a person. Both are replaced in one step, also
+while the sweep goes on.
 """
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import my3dis
-from my3dis.errors import DataError
-from my3dis.monitoring.timings import read_timings
 from my3dis.runs.events import EventLog, now_utc
 from my3dis.runs.files import atomic_write_json, make_folder
 from my3dis.runs.layout import RunLayout
-from my3dis.runs.manifest import read_manifest
+from my3dis.runs.overview import RunOverview
 from my3dis.scheduling.jobs import Executor, JobEvent, JobOutcome, JobStatus, SweepPlan
+from my3dis.scheduling.sweep_live import LiveSweep
+from my3dis.scheduling.sweep_report import PAGE_NAME
+from my3dis.scheduling.sweep_state import EVENTS_NAME, SWEEP_NAME, SceneState
 
 __all__ = ["EVENTS_NAME", "SWEEP_NAME", "SceneResult", "SweepResult", "run_sweep"]
 
-SWEEP_NAME, EVENTS_NAME = "sweep.json", "sweep_events.jsonl"
 _FORMAT = 1
 _WRITE_EVERY_S = 5.0
 _MEMORY_EVERY_S = 5.0
@@ -69,6 +70,7 @@ class SweepResult:
         seconds: wall time.
         peak_used_mb: most memory in use on this host meanwhile, of whatever bounds it; 0 when unknown.
         path: of ``sweep.json``.
+        page: of ``sweep.html``.
     """
 
     outcomes: tuple[JobOutcome, ...]
@@ -76,6 +78,7 @@ class SweepResult:
     seconds: float
     peak_used_mb: float
     path: Path
+    page: Path
 
     @property
     def failed(self) -> int:
@@ -128,6 +131,7 @@ class _Record:
         self._plan = plan
         self._path = plan.output_root / SWEEP_NAME
         self._events = EventLog(plan.output_root / EVENTS_NAME)
+        self._live = LiveSweep(plan)
         self._begun, self._started = time.monotonic(), now_utc()
         self._written = self._memory_at = float("-inf")
         self._peak_used_mb = 0.0
@@ -152,6 +156,7 @@ class _Record:
         """Record an event. How far stages are is not kept, and memory only every few seconds."""
         now = time.monotonic()
         facts = dict(event.facts)
+        self._live.take(event)
         if event.kind == "memory":
             used = facts.get("used_mb", 0.0)
             self._peak_used_mb = max(self._peak_used_mb, float(used))
@@ -181,11 +186,13 @@ class _Record:
                 self._states[event.job_id] = "waiting"
         if now - self._written >= _WRITE_EVERY_S:
             self._write("running", {"job_states": self._states})
+            self._live.refresh(self._states, self._facts())
 
     def end(self, status: str, message: str) -> None:
         """Record that the sweep itself broke off."""
         self._events.append("sweep_ended", status=status, message=message)
         self._write(status, {"message": message, "job_states": self._states})
+        self._live.end(status, self._states, self._facts() | {"message": message})
 
     def finish(self, outcomes: tuple[JobOutcome, ...], scenes: tuple[SceneResult, ...]) -> SweepResult:
         """Record what became of everything."""
@@ -195,18 +202,32 @@ class _Record:
             seconds=round(time.monotonic() - self._begun, 3),
             peak_used_mb=round(self._peak_used_mb, 1),
             path=self._path,
+            page=self._plan.output_root / PAGE_NAME,
         )
         status = "interrupted" if result.was_interrupted else "failed" if result.failed else "finished"
         jobs: dict[str, list[dict[str, object]]] = {scene.scene: [] for scene in scenes}
         for outcome in outcomes:
             jobs[outcome.job.scene].append(_job(outcome))
-        described = {scene.scene: _described(scene, jobs[scene.scene]) for scene in scenes}
+        runs = {scene.scene: self._live.overview(scene.scene) for scene in scenes}
+        described = {s.scene: _described(s, jobs[s.scene], runs[s.scene]) for s in scenes}
         self._write(status, {"scenes": described})
+        codes = {
+            outcome.job.scene: outcome.exit_code for outcome in outcomes if outcome.status is JobStatus.FAILED
+        }
+        states = [_state(s, runs[s.scene], codes.get(s.scene)) for s in scenes]
+        self._live.finish(status, states, self._facts())
         counts = {
             name: sum(scene.status == name for scene in scenes) for name in ("done", "unchanged", "failed")
         }
         self._events.append("sweep_ended", status=status, seconds=result.seconds, **counts)
         return result
+
+    def _facts(self) -> dict[str, object]:
+        return {
+            "peak_used_mb": round(self._peak_used_mb, 1),
+            "decisions_made": self._decided,
+            "decisions": self._decisions,
+        }
 
     def _write(self, status: str, what: dict[str, object]) -> None:
         self._written = time.monotonic()
@@ -218,13 +239,11 @@ class _Record:
             "started": self._started,
             "updated": now_utc(),
             "seconds": round(self._written - self._begun, 3),
-            "peak_used_mb": round(self._peak_used_mb, 1),
             "output_root": str(self._plan.output_root),
             "run_name": experiment.name,
             "tag": experiment.tag,
             **what,
-            "decisions_made": self._decided,
-            "decisions": self._decisions,
+            **self._facts(),
         }
         atomic_write_json(self._path, content)
 
@@ -255,16 +274,28 @@ def _scene_result(plan: SweepPlan, scene: str, own: list[JobOutcome]) -> SceneRe
     )
 
 
-def _described(scene: SceneResult, jobs: list[dict[str, object]]) -> dict[str, object]:
+def _described(
+    scene: SceneResult, jobs: list[dict[str, object]], run: RunOverview | None
+) -> dict[str, object]:
     plain = asdict(scene)
     del plain["scene"]
-    plain["jobs"] = jobs
-    layout = RunLayout(scene.run_dir)
-    try:
-        plain["stages"] = _stages(layout) if layout.manifest.is_file() else {}
-    except DataError as error:
-        plain |= {"stages": {}, "records": str(error)}
-    return plain
+    known = run.as_json() if run is not None else {}
+    return plain | {"jobs": jobs, "stages": known.get("stages", {}), "scores": known.get("scores", {})}
+
+
+def _state(scene: SceneResult, run: RunOverview | None, exit_code: int | None) -> SceneState:
+    return SceneState(
+        scene=scene.scene,
+        status=scene.status,
+        run_dir=scene.run_dir,
+        overview=run,
+        seconds=scene.seconds,
+        peak_rss_mb=scene.peak_rss_mb,
+        attempts=scene.attempts,
+        message=scene.message or "",
+        evidence=scene.evidence,
+        exit_code=exit_code,
+    )
 
 
 def _job(outcome: JobOutcome) -> dict[str, object]:
@@ -272,20 +303,3 @@ def _job(outcome: JobOutcome) -> dict[str, object]:
     known = {"id": job.id, "stages": job.stages, "why": job.why, "expected_seconds": job.seconds}
     names = (name for name in JobOutcome.__dataclass_fields__ if name != "job")
     return known | {name: getattr(outcome, name) for name in names}
-
-
-def _stages(layout: RunLayout) -> dict[str, object]:
-    timings = {timing.name: timing for timing in read_timings(layout.timings)}
-    stages: dict[str, object] = {}
-    for record in read_manifest(layout.manifest).stages:
-        timing = timings.get(record.name)
-        stages[record.name] = {"status": str(record.status), "message": record.message}
-        if timing is not None:
-            stages[record.name] = {
-                "status": "reused" if timing.reused and record.is_complete else str(record.status),
-                "message": record.message,
-                "seconds": round(timing.seconds, 3),
-                "peak_rss_mb": round(timing.peak_rss_mb, 1),
-                "peak_gpu_mb": dict(timing.peak_gpu_mb),
-            }
-    return stages
