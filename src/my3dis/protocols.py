@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
+import numpy as np
 from numpy.typing import NDArray
 
 from my3dis.types import Frame, MaskSet, ScanOverview, SceneCloud
@@ -30,6 +31,7 @@ __all__ = [
     "Resumable",
     "SceneReader",
     "Snapshotting",
+    "StoredPoses",
     "TrackerPlugin",
 ]
 
@@ -77,6 +79,15 @@ class SceneReader(Protocol):
 
     def fingerprint(self) -> str:
         """Return a digest that changes when any input file of the scan changes (ground truth excluded)."""
+        ...
+
+
+@runtime_checkable
+class StoredPoses(Protocol):
+    """Offered by readers that keep poses as they are stored, so that a wrong convention can be recognised."""
+
+    def stored_pose(self, index: int) -> NDArray[np.float64] | None:
+        """Return the (4, 4) float64 matrix stored for a frame, rigid or not; None when there is none."""
         ...
 
 

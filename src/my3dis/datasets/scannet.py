@@ -68,6 +68,7 @@ def open_scannet(path: Path) -> FolderReader:
         depth_camera=depth_camera,
         depth_format=_FORMAT,
         cloud=mesh,
+        pose_files=tuple(pose_files.get(name) for name in names),
         extra=(*cameras.paths, *pose_files.values()),
     )
     overview = ScanOverview(

@@ -81,6 +81,7 @@ def open_seven_scenes(path: Path) -> FolderReader:
         color_camera=color_camera,
         depth_camera=depth_camera,
         depth_format=_FORMAT,
+        pose_files=tuple(pose_files.get(key) for key in keys),
         extra=(*pose_files.values(), *((intrinsics,) if intrinsics.is_file() else ())),
     )
     return FolderReader(overview, files, _VERSION)
