@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from my3dis.datasets.files import fingerprint_of, read_color, read_depth_m
+from my3dis.datasets.files import fingerprint_of, read_color, read_depth_m, read_matrix
 from my3dis.errors import DataError
 from my3dis.types import Camera, Frame, ScanOverview, SceneCloud
 
@@ -44,7 +44,9 @@ class ScanFiles:
         color_camera, depth_camera: intrinsics, or None when unknown.
         depth_format: of the depth images.
         cloud: the mesh or point cloud, or None.
+        pose_files: N text files of 4x4 numbers that ``poses`` were read from, None where absent; or empty.
         extra: other files that were read, such as poses and intrinsics; part of the fingerprint.
+        timestamps_s: N times in seconds, or empty.
     """
 
     color: tuple[Path, ...]
@@ -55,7 +57,9 @@ class ScanFiles:
     depth_camera: Camera | None = None
     depth_format: DepthFormat = DepthFormat()
     cloud: Path | None = None
+    pose_files: tuple[Path | None, ...] = ()
     extra: tuple[Path, ...] = ()
+    timestamps_s: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,12 +102,23 @@ class FolderReader:
         return Frame(
             index=index,
             name=files.names[index],
+            timestamp_s=files.timestamps_s[index] if files.timestamps_s else None,
             color=color,
             depth_m=self._depth(index),
             color_camera=files.color_camera,
             depth_camera=files.depth_camera if files.depth else None,
             world_from_camera=self._pose(index),
         )
+
+    def stored_pose(self, index: int) -> NDArray[np.float64] | None:
+        """Return the (4, 4) matrix stored for a frame, rigid or not; None when there is none."""
+        path = self.files.pose_files[index] if self.files.pose_files else None
+        if path is None:
+            return self._pose(index)
+        try:
+            return read_matrix(path, (4,))
+        except DataError:
+            return None  # counted among the invalid poses when the scan was opened
 
     def cloud(self) -> SceneCloud | None:
         """Load the scan's mesh or point cloud, or return None when it has none.
