@@ -20,6 +20,7 @@ from tests.datasets.miniatures import (
     scannet_corner,
     scannet_flat,
     scannet_sens,
+    tum,
 )
 
 CORNERS: dict[str, Callable[[Path], Path]] = {
@@ -29,10 +30,11 @@ CORNERS: dict[str, Callable[[Path], Path]] = {
     "scannet-flat": scannet_flat,
     "scannet_sens": scannet_sens,
     "scannet_sens-raw": partial(scannet_sens, compressed=False),
+    "tum": tum,
 }
 DEPTH_M = {"multiscan_raw": 0.002}
 """Tolerance of depth; half a millimetre where it is in millimetres, more for 16-bit floats at 4 m."""
-WITHOUT_MESH: set[str] = set()
+WITHOUT_MESH = {"tum"}
 
 
 @pytest.mark.parametrize("name", CORNERS)

@@ -26,6 +26,7 @@ from tests.datasets.miniatures.basic import (
 )
 from tests.datasets.miniatures.raw_multiscan import multiscan_raw
 from tests.datasets.miniatures.raw_scannet import scannet_corner, scannet_flat, scannet_sens
+from tests.datasets.miniatures.tum import tum
 
 __all__ = [
     "FRAMES",
@@ -46,6 +47,7 @@ __all__ = [
     "scannet_flat",
     "scannet_sens",
     "seven_scenes",
+    "tum",
     "video",
 ]
 
@@ -56,5 +58,6 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "scannet": scannet,
     "scannet_sens": scannet_sens,
     "seven_scenes": seven_scenes,
+    "tum": tum,
     "video": video,
 }
