@@ -46,7 +46,7 @@ class BarChart:
     to: float | None = None
 
 
-def render_bars(chart: BarChart, *, width: int = 760) -> str:
+def render_bars(chart: BarChart, *, width: int = 960) -> str:
     """Return the bars as one SVG document."""
     per_group = _BAR * len(chart.series) + _GAP
     top = _TOP if len(chart.series) > 1 else _TOP - 18

@@ -11,6 +11,7 @@ from my3dis.reporting.svg import COLORS, INK, RULE, document, text
 __all__ = ["Chart", "Line", "Panel", "render_svg", "round_ticks"]
 
 _LEFT, _RIGHT, _TOP, _BOTTOM, _BETWEEN = 96, 22, 74, 54, 34
+_PER_LETTER = 7.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,7 @@ class Chart:
         limit: (y, text) of a horizontal line, or None.
         log: whether the vertical axis is logarithmic.
         y_to: end of the vertical axis; None = as the curves need.
+        key_above: put the labels of the first panel's curves above the curves, where they cover none.
     """
 
     title: str
@@ -75,6 +77,7 @@ class Chart:
     limit: tuple[float, str] | None = None
     log: bool = False
     y_to: float | None = None
+    key_above: bool = False
 
     @property
     def values(self) -> list[float]:
@@ -212,6 +215,13 @@ def _draw_panel(canvas: _Canvas, panel: Panel, left: float, right: float) -> Non
         )
         canvas.text(x + 5, canvas.ceiling + 14, words)
     labels = [line for line in panel.lines if line.label]
+    if canvas.chart.key_above:
+        x = left
+        for line in labels:
+            canvas.add(_path(line, f"M{x:.1f} {canvas.ceiling - 16:.1f}h22"))
+            canvas.text(x + 28, canvas.ceiling - 12, line.label)
+            x += 28 + _PER_LETTER * len(line.label) + 20
+        labels = []
     for row, line in enumerate(labels):
         y = canvas.ceiling + 16 + 18 * row
         canvas.add(_path(line, f"M{left + 8:.1f} {y - 4:.1f}h22"))

@@ -70,7 +70,8 @@ def render_gantt(gantt: Gantt, *, width: int = 960, most_bars: int = _MOST_BARS)
     """Return the bars as one SVG document."""
     lanes = pack_lanes(gantt.bars)
     thick = 16 if len(lanes) <= 12 else 9 if len(lanes) <= 40 else 4
-    height = _TOP + thick * max(1, len(lanes)) + _BOTTOM
+    heads = _heads([group for group, _ in lanes], thick)
+    height = max(heads, default=_TOP) + max(thick, 14) + _BOTTOM
     scale = (width - _LEFT - _RIGHT) / max(gantt.end, 1e-9)
     merged, within = lanes, 0.5
     while sum(len(lane) for _, lane in merged) > most_bars and within < width:
@@ -87,13 +88,25 @@ def render_gantt(gantt: Gantt, *, width: int = 960, most_bars: int = _MOST_BARS)
     unit = f"{gantt.unit} since the sweep began"
     parts.append(text(middle, height - 6, unit, extra='text-anchor="middle"'))
     named: set[str] = set()
-    for number, (group, lane) in enumerate(merged):
-        y = _TOP + thick * number
+    for y, (group, lane) in zip(heads, merged, strict=True):
         if group not in named:
             named.add(group)
             parts.append(text(_LEFT - 8, y + max(thick, 12) - 3, group, extra='text-anchor="end"'))
         parts += [_bar(gantt, bar, y, thick, scale) for bar in lane]
     return document(parts, width=width, height=height, label=gantt.title)
+
+
+def _heads(groups: Sequence[str], thick: int) -> list[int]:
+    """Return where each lane begins; a group's name needs more room than a thin lane has."""
+    heads: list[int] = []
+    label = y = _TOP
+    for number, group in enumerate(groups):
+        if number and group != groups[number - 1]:
+            y = max(y + 2, label + 14)
+            label = y
+        heads.append(y)
+        y += thick
+    return heads
 
 
 def _bar(gantt: Gantt, bar: GanttBar, y: float, thick: int, scale: float) -> str:

@@ -38,13 +38,18 @@ class SceneRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureRow:
-    """Why a scene failed: reason, what was seen, and what to do."""
+    """Why scenes failed in one way: reason and evidence of the first, and what to do.
 
-    name: str
+    Attributes:
+        scenes: (name, address of its log or empty).
+        more: scenes that are not named.
+    """
+
+    scenes: tuple[tuple[str, str], ...]
     reason: str
     evidence: tuple[str, ...]
     advice: str
-    log: str = ""
+    more: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

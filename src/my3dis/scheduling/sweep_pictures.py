@@ -17,6 +17,7 @@ __all__ = ["gpu_chart", "jobs_chart", "memory_chart", "slowest_chart", "time_uni
 
 _SLOWEST, _MOST_GPUS = 10, 6
 _GB = 1024.0
+_SHORT = {"seconds": "s", "minutes": "min", "hours": "h"}
 
 
 def time_unit(seconds: float) -> tuple[str, float]:
@@ -32,12 +33,14 @@ def slowest_chart(scenes: Sequence[SceneState]) -> BarChart | None:
     if len(timed) < 3:
         return None
     middle = timed[len(timed) // 2].seconds
+    unit, per_unit = time_unit(timed[0].seconds)
     return BarChart(
         title=f"The slowest of {len(timed):,} scenes; half take {format_seconds(middle)} or less",
         groups=tuple(
-            BarGroup(name=s.scene, values=(s.seconds,), note=_longest_stage(s)) for s in timed[:_SLOWEST]
+            BarGroup(name=s.scene, values=(s.seconds / per_unit,), note=_longest_stage(s))
+            for s in timed[:_SLOWEST]
         ),
-        show=format_seconds,
+        show=lambda value: f"{value or 0.0:,.{0 if (value or 0.0) >= 100 else 1}f} {_SHORT[unit]}",
     )
 
 
@@ -79,6 +82,7 @@ def memory_chart(recording: Recording) -> Chart | None:
             Panel(lines=tuple(lines), x_label=f"{unit} since the sweep began", x_to=_end(points, per_unit)),
         ),
         limit=limit,
+        key_above=True,
     )
 
 
@@ -106,7 +110,7 @@ def gpu_chart(recording: Recording) -> Chart | None:
             Line(points=mean, color=0, label="mean"),
         ]
     panel = Panel(lines=tuple(lines), x_label=f"{unit} since the sweep began", x_to=_end(points, per_unit))
-    return Chart(title="Memory of the GPUs", y_label="GB", panels=(panel,))
+    return Chart(title="Memory of the GPUs", y_label="GB", panels=(panel,), key_above=True)
 
 
 def _end(points: Sequence[MemoryPoint], per_unit: float) -> float:

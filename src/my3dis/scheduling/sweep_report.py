@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -31,7 +32,8 @@ from my3dis.scheduling.sweep_state import SceneState, SweepState
 __all__ = ["PAGE_NAME", "as_json", "page_of", "write_page"]
 
 PAGE_NAME = "sweep.html"
-_MOST_ROWS, _MOST_FAILURES, _MOST_DECISIONS = 5000, 50, 200
+_MOST_ROWS, _MOST_FAILURES, _MOST_NAMES, _MOST_DECISIONS = 5000, 20, 60, 200
+_NUMBER = re.compile(r"\d+")
 _MEASURES = (("objects", "ap"), ("objects", "ap50"), ("objects", "ap25"), ("parts", "ap50"))
 _NAMES = {"ap": "AP", "ap50": "AP50", "ap25": "AP25"}
 _ORDER = ("failed", "broken off", "interrupted", "cancelled", "blocked", "running")
@@ -62,7 +64,7 @@ def page_of(state: SweepState, folder: Path) -> SweepPage:
         if any(_score(scene.overview, measure) is not None for scene in scenes)
     ]
     shown = sorted(scenes, key=_rank)[:_MOST_ROWS]
-    failed = [scene for scene in scenes if scene.status == "failed"]
+    failures = _failures(scenes, folder)
     return SweepPage(
         title=state.output_root.name or str(state.output_root),
         name=f"{state.run_name}{' · ' + state.tag if state.tag else ''}",
@@ -74,8 +76,8 @@ def page_of(state: SweepState, folder: Path) -> SweepPage:
         measures=tuple(f"{target} {_NAMES[name]}" for target, name in measures),
         rows=tuple(_row(scene, folder, measures) for scene in shown),
         total=len(scenes),
-        failures=tuple(_failure(scene, folder) for scene in failed[:_MOST_FAILURES]),
-        more_failures=max(0, len(failed) - _MOST_FAILURES),
+        failures=failures[:_MOST_FAILURES],
+        more_failures=max(0, len(failures) - _MOST_FAILURES),
         decisions=_decisions(state),
         decisions_made=state.decisions_made,
         means=tuple(mean for measure in measures if (mean := _mean(scenes, measure)) is not None),
@@ -152,7 +154,7 @@ def _row(scene: SceneState, folder: Path, measures: Sequence[tuple[str, str]]) -
         href=_link(run.report, folder) if run is not None and run.report is not None else "",
         status=scene.status,
         seconds=scene.seconds or (run.seconds if run else None),
-        cells=tuple(_cell(run, name) for name in STAGE_NAMES),
+        cells=tuple(_cell(scene, name) for name in STAGE_NAMES),
         peak_rss_mb=scene.peak_rss_mb or (run.peak_rss_mb if run else None) or None,
         peak_gpu_mb=max(gpu, default=None),
         attempts=scene.attempts,
@@ -160,14 +162,16 @@ def _row(scene: SceneState, folder: Path, measures: Sequence[tuple[str, str]]) -
     )
 
 
-def _cell(run: RunOverview | None, name: str) -> StageCell:
-    stage = run.stage(name) if run is not None else None
+def _cell(scene: SceneState, name: str) -> StageCell:
+    stage = scene.overview.stage(name) if scene.overview is not None else None
     if stage is None:
         return StageCell()
+    status = stage.status
+    if status == "running" and scene.status not in ("running", "waiting"):
+        status = "failed" if scene.status == "failed" else "interrupted"  # it died before it could say so
     memory = f"{format_megabytes(stage.peak_rss_mb)} at most" if stage.peak_rss_mb is not None else ""
-    usual = stage.status == "done"
-    words = "; ".join(word for word in ("" if usual else stage.status, stage.message or "", memory) if word)
-    return StageCell(status=stage.status, seconds=stage.seconds, words=words)
+    words = "; ".join(w for w in ("" if status == "done" else status, stage.message or "", memory) if w)
+    return StageCell(status=status, seconds=stage.seconds, words=words)
 
 
 def _score(run: RunOverview | None, measure: tuple[str, str]) -> float | None:
@@ -191,15 +195,26 @@ def _mean(scenes: Sequence[SceneState], measure: tuple[str, str]) -> MeanRow | N
     )
 
 
-def _failure(scene: SceneState, folder: Path) -> FailureRow:
-    log = RunLayout(scene.run_dir).log
-    return FailureRow(
-        name=scene.scene,
-        reason=scene.message or "no reason was recorded",
-        evidence=scene.evidence,
-        advice=advice_for(scene),
-        log=_link(log, folder) if log.is_file() else "",
-    )
+def _failures(scenes: Sequence[SceneState], folder: Path) -> tuple[FailureRow, ...]:
+    """Return the failures, those that differ in names and numbers only as one; most frequent first."""
+    groups: dict[tuple[str, str], list[SceneState]] = {}
+    for scene in scenes:
+        if scene.status == "failed":
+            words = _NUMBER.sub("#", scene.message.replace(scene.scene, "*"))
+            groups.setdefault((words, advice_for(scene)), []).append(scene)
+    rows = []
+    for (_, advice), members in sorted(groups.items(), key=lambda entry: -len(entry[1])):
+        logs = ((scene.scene, RunLayout(scene.run_dir).log) for scene in members[:_MOST_NAMES])
+        rows.append(
+            FailureRow(
+                scenes=tuple((name, _link(log, folder) if log.is_file() else "") for name, log in logs),
+                reason=members[0].message or "no reason was recorded",
+                evidence=members[0].evidence,
+                advice=advice,
+                more=max(0, len(members) - _MOST_NAMES),
+            )
+        )
+    return tuple(rows)
 
 
 def _link(path: Path, folder: Path) -> str:
@@ -266,7 +281,7 @@ def _figures(state: SweepState) -> tuple[Figure, ...]:
     done = counts.get("done", 0) + counts.get("unchanged", 0)
     kept = (f"{counts['unchanged']:,} were there already",) if counts.get("unchanged") else ()
     work = sum(scene.seconds for scene in state.scenes)
-    figures = [Figure(label="Scenes done", value=f"{done:,} of {len(state.scenes):,}", notes=kept)]
+    figures = [Figure(label="Scenes done", value=f"{done:,}", notes=(f"of {len(state.scenes):,}", *kept))]
     figures += [
         Figure(label=name.capitalize(), value=format_count(counts[name]))
         for name in ("failed", "running", "waiting", "cancelled", "interrupted")
