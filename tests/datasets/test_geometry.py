@@ -16,6 +16,8 @@ from tests.datasets.miniatures import (
     HEIGHT,
     WIDTH,
     multiscan_raw,
+    open3d,
+    record3d,
     room,
     scannet_corner,
     scannet_flat,
@@ -30,11 +32,14 @@ CORNERS: dict[str, Callable[[Path], Path]] = {
     "scannet-flat": scannet_flat,
     "scannet_sens": scannet_sens,
     "scannet_sens-raw": partial(scannet_sens, compressed=False),
+    "open3d": open3d,
+    "record3d": record3d,
+    "record3d-inner": partial(record3d, inner=True),
     "tum": tum,
 }
 DEPTH_M = {"multiscan_raw": 0.002}
 """Tolerance of depth; half a millimetre where it is in millimetres, more for 16-bit floats at 4 m."""
-WITHOUT_MESH = {"tum"}
+WITHOUT_MESH = {"record3d", "record3d-inner", "tum"}
 
 
 @pytest.mark.parametrize("name", CORNERS)

@@ -110,16 +110,22 @@ def decode_color(data: bytes, source: str) -> NDArray[np.uint8]:
 
 
 def read_depth_m(path: Path, *, unit_m: float = 0.001, invalid: Sequence[int] = ()) -> NDArray[np.float32]:
-    """Read a 16-bit depth image as (H, W) float32 metres, 0 where there is no reading.
+    """Read a depth image as (H, W) float32 metres, 0 where there is no reading.
 
     Args:
-        path: the image file.
+        path: the image file: 16 bits in whole steps, or OpenEXR in metres, for which the rest is of no use.
         unit_m: metres of one step.
         invalid: raw values besides 0 that mean "no reading".
 
     Raises:
         DataError: if the file is missing, truncated or not a single-channel 16-bit image.
     """
+    if path.suffix.lower() == ".exr":
+        from my3dis.datasets.exr import read_exr
+
+        metres = read_exr(path)
+        metres[~(np.isfinite(metres) & (metres > 0))] = 0
+        return metres
     import cv2
 
     raw = _decode(path, "a 16-bit depth image", cv2.IMREAD_UNCHANGED)

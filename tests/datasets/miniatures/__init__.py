@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.datasets.miniatures.apps import open3d, record3d
 from tests.datasets.miniatures.basic import (
     FRAMES,
     HEIGHT,
@@ -38,8 +39,10 @@ __all__ = [
     "intrinsics",
     "multiscan",
     "multiscan_raw",
+    "open3d",
     "ply",
     "pose",
+    "record3d",
     "save",
     "save_matrix",
     "scannet",
@@ -55,6 +58,8 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "images": images,
     "multiscan": multiscan,
     "multiscan_raw": multiscan_raw,
+    "open3d": open3d,
+    "record3d": record3d,
     "scannet": scannet,
     "scannet_sens": scannet_sens,
     "seven_scenes": seven_scenes,
