@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 
 from my3dis.archive import open_archive, verify
+from my3dis.runs.events import read_events
 from my3dis.runs.manifest import read_manifest
 from tests.archive.make import assert_equal
 from tests.small_scan import write_small_scan
@@ -33,7 +34,9 @@ OPTIONS = (
     *("--levels", "2,4"),
     *("--set", "stages.report.max_width=120"),
     *("--set", "stages.tracker.comparison_sampling.max=2"),
+    *("--set", "stages.tracker.checkpoint_every=2"),
 )
+BUILT_IN_OPTIONS = ("--set", "stages.tracker.checkpoint_every=10")
 # The command line with every disk taken for a network, as it is where the journal must be the safe one.
 ON_NETWORK = (
     "import my3dis.archive.writer as writer; writer.on_network = lambda path: True; "
@@ -53,15 +56,22 @@ def run_folder(output: Path) -> Path:
     return output / "small" / "default"
 
 
-def command(scan: Path, output: Path, *, network: bool = False) -> list[str]:
+def command(
+    scan: Path, output: Path, *, network: bool = False, options: tuple[str, ...] = OPTIONS
+) -> list[str]:
     program = ["-c", ON_NETWORK] if network else ["-m", "my3dis"]
-    return [sys.executable, *program, "run", "--scan", str(scan), "--output", str(output), *OPTIONS]
+    return [sys.executable, *program, "run", "--scan", str(scan), "--output", str(output), *options]
 
 
 def start(
-    scan: Path, output: Path, *, network: bool = False, limit: int | None = None
+    scan: Path,
+    output: Path,
+    *,
+    network: bool = False,
+    limit: int | None = None,
+    options: tuple[str, ...] = OPTIONS,
 ) -> subprocess.Popen[str]:
-    arguments = command(scan, output, network=network)
+    arguments = command(scan, output, network=network, options=options)
     if limit is not None:
         # Python ignores SIGXFSZ, so a write beyond the limit is an error and not the end.
         lower = f"import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit},) * 2); "
@@ -226,6 +236,46 @@ def test_runs_killed_at_random_moments_end_the_same(
         shutil.rmtree(output)
     with capsys.disabled():
         sys.stdout.write(f"\nrun killed: {survived}/{len(MOMENTS)} survived; {dict(where)}\n")
+
+
+KILLS = 30
+
+
+@SOAK
+@pytest.mark.timeout(7200)
+def test_thirty_random_kills_of_the_built_in_scan(
+    built_in: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Thirty runs of the whole scan, each killed at a random moment of all it takes: none ends differently.
+
+    The same command goes on, and no stage that was finished is made again.
+    """
+    begun = time.monotonic()
+    finish(start(built_in, tmp_path / "undisturbed", options=BUILT_IN_OPTIONS))
+    seconds, rng, where = time.monotonic() - begun, random.Random(30), Counter[str]()
+    (undisturbed,) = tmp_path.glob("undisturbed/*/default")
+    for n in range(KILLS):
+        output, delay_s = tmp_path / str(n), rng.uniform(0, seconds)
+        folder = output / undisturbed.parent.name / undisturbed.name
+        while not killed_after(start(built_in, output, options=BUILT_IN_OPTIONS), delay_s):
+            delay_s *= 0.9  # it was faster than the undisturbed run
+            shutil.rmtree(output)
+        stage = stage_at_work(folder)
+        where[stage] += 1
+        if folder.is_dir():
+            assert_committed_frames_are_sound(folder, undisturbed)
+        finish(start(built_in, output, options=BUILT_IN_OPTIONS))
+        assert_same_results(folder, undisturbed)
+        events = list(read_events(folder / "events.jsonl"))
+        finished = Counter(e["stage"] for e in events if e["event"] == "stage_finished")
+        assert set(finished.values()) == {1}, finished
+        resumed = [f"{e['stage']} {e['message']}" for e in events if e["event"] == "stage_resumed"]
+        with capsys.disabled():
+            told = "; ".join(resumed) or "from the last finished stage"
+            sys.stdout.write(f"\nkill {n + 1} after {delay_s:.1f} s in {stage}: {told}; same results")
+        shutil.rmtree(output)
+    with capsys.disabled():
+        sys.stdout.write(f"\nrun of the built-in scan killed: {KILLS}/{KILLS} survived; {dict(where)}\n")
 
 
 def assert_clear_shortage(process: subprocess.Popen[str], folder: Path) -> str:
