@@ -5,9 +5,10 @@ A section whose material is missing carries a notice: the sentence that stands i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from my3dis.reporting.colors import Color
+from my3dis.reporting.viewer import ViewerSection
 
 __all__ = [
     "Comparison",
@@ -268,6 +269,7 @@ class Report:
     found: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
     warnings: tuple[WarningRow, ...] = ()
+    viewer: ViewerSection = field(default_factory=lambda: ViewerSection(notice="It was not made."))
     comparison: Comparison
     timeline: Timeline
     room: RoomSection

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -68,7 +69,15 @@ def _environment() -> Environment:
         code=markdown_code,
         origin=_origin,
     )
+    environment.globals["viewer_script"] = viewer_script
     return environment
+
+
+@cache
+def viewer_script() -> Markup:
+    """Return the bundled viewer, as it goes between script tags; its build made sure that it may."""
+    script = files("my3dis.reporting").joinpath("templates/viewer.js").read_text("utf-8")
+    return Markup(script)  # noqa: S704 - our own file
 
 
 def markdown_text(value: object) -> Markup:

@@ -14,7 +14,7 @@ from my3dis.reporting.splat import paint, shading, splat
 from my3dis.reporting.viewpoints import Room, prepare_room, room_views
 from my3dis.types import InstanceSet, SceneCloud
 
-__all__ = ["draw_room", "instance_colors"]
+__all__ = ["draw_room", "instance_colors", "own_colors"]
 
 _OVERSAMPLING = 2
 _PLAIN = (176, 176, 176)
@@ -26,6 +26,7 @@ def draw_room(
     colors: Mapping[int, Color],
     world_from_cameras: NDArray[np.float64],
     width: int = 640,
+    room: Room | None = None,
 ) -> RoomSection:
     """Render a scene from three viewpoints: its own colours, then the instances of each level.
 
@@ -35,15 +36,16 @@ def draw_room(
         colors: RGB per instance id.
         world_from_cameras: (F, 4, 4) some camera poses, which say what is up and inside.
         width: of each picture, pixels.
+        room: of this cloud, where it was prepared before.
     """
-    room = prepare_room(cloud, world_from_cameras)
+    room = prepare_room(cloud, world_from_cameras) if room is None else room
     important = np.ones(len(cloud), bool)
     if instances is not None and len(instances.point_index):
         important = np.zeros(len(cloud), bool)
         important[instances.point_index] = True
     size = (width * 3 // 4 * _OVERSAMPLING, width * _OVERSAMPLING)
     titles = ["The scene"] if room.color is not None or instances is None else []
-    paints = [_own_colors(room)] if titles else []
+    paints = [own_colors(room)] if titles else []
     for level in np.unique(instances.level).tolist() if instances is not None else []:
         assert instances is not None
         count = int((instances.level == level).sum())
@@ -61,7 +63,8 @@ def draw_room(
     return RoomSection(levels=levels)
 
 
-def _own_colors(room: Room) -> NDArray[np.uint8]:
+def own_colors(room: Room) -> NDArray[np.uint8]:
+    """Return the colours (R, 3) of the drawn points; light grey where the cloud has none."""
     if room.color is not None:
         return room.color
     return np.tile(np.array(_PLAIN, np.uint8), (len(room.xyz_m), 1))
@@ -74,7 +77,7 @@ def instance_colors(
 
     Where instances overlap the smaller one is on top.
     """
-    brightness = _own_colors(room).astype(np.float32).mean(axis=1)
+    brightness = own_colors(room).astype(np.float32).mean(axis=1)
     painted = np.repeat((0.35 * brightness + 105.0)[:, None], 3, axis=1).astype(np.uint8)
     whole = np.full((instances.n_points, 3), 0, np.uint8)
     owned = np.zeros(instances.n_points, bool)

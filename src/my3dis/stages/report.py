@@ -30,6 +30,8 @@ from my3dis.reporting.tables import (
     merged_warnings,
     run_command,
 )
+from my3dis.reporting.viewer import ViewerSection
+from my3dis.reporting.viewpoints import prepare_room
 from my3dis.runs.files import atomic_write_bytes, atomic_write_text, make_folder
 from my3dis.runs.scores import Scores, load_scores
 from my3dis.stages.context import StageContext, StageOutcome, StageWarning
@@ -47,6 +49,7 @@ from my3dis.stages.report_material import (
     timeline_of,
 )
 from my3dis.stages.report_scores import score_table
+from my3dis.stages.report_viewer import viewer_of
 from my3dis.types import InstanceSet, MaskSet
 
 __all__ = ["CONFIG_FIELDS", "INPUTS", "NAME", "OUTPUTS", "run"]
@@ -190,7 +193,7 @@ def _assemble(
     instances = load_instances(context, facts)
     scores = _scores(context, facts)
     settings = flat_settings(context.config.model_dump(mode="json"), Config().model_dump(mode="json"))
-    room, table = _in_3d(context, instances)
+    viewer, room, table = _in_3d(context, instances, tracked)
     return Report(
         scene=overview.scene,
         run_name=context.config.experiment.name,
@@ -199,6 +202,7 @@ def _assemble(
         found=(*overview.found, *overview.missing),
         figures=key_figures(context, facts, (tracked, drawn), (instances, scores)),
         warnings=merged_warnings((*facts.warnings, *own_warnings)),
+        viewer=viewer,
         comparison=comparison,
         timeline=timeline_of(context, facts, tracked),
         room=room,
@@ -229,14 +233,17 @@ def _scores(context: StageContext, facts: RunFacts) -> Scores | str:
     return load_scores(path)
 
 
-def _in_3d(context: StageContext, instances: InstanceSet | str) -> tuple[RoomSection, InstanceTable]:
-    """Return the pictures and the table of the instances, each with the reason when it has none."""
+def _in_3d(
+    context: StageContext, instances: InstanceSet | str, tracked: Tracked | None
+) -> tuple[ViewerSection, RoomSection, InstanceTable]:
+    """Return viewer, pictures and table of the instances, each with the reason when it has none."""
     if isinstance(instances, str):
+        table = InstanceTable(notice=instances)
         cloud = load_cloud(context, None)
         if isinstance(cloud, str):
-            return RoomSection(notice=instances), InstanceTable(notice=instances)
+            return ViewerSection(notice=instances), RoomSection(notice=instances), table
         room = draw_room(cloud, None, {}, poses_of(context), _room_width(context))
-        return RoomSection(levels=room.levels, notice=instances), InstanceTable(notice=instances)
+        return ViewerSection(notice=instances), RoomSection(levels=room.levels, notice=instances), table
     parents = dict(zip(instances.instance_id.tolist(), instances.parent_id.tolist(), strict=True))
     colors = family_colors(instances.instance_id.tolist(), parents)
     table = instance_table(instances, colors)
@@ -244,8 +251,11 @@ def _in_3d(context: StageContext, instances: InstanceSet | str) -> tuple[RoomSec
         table = InstanceTable(notice="Lifting found no instance.")
     cloud = load_cloud(context, instances)
     if isinstance(cloud, str):
-        return RoomSection(notice=cloud), table
-    return draw_room(cloud, instances, colors, poses_of(context), _room_width(context)), table
+        return ViewerSection(notice=cloud), RoomSection(notice=cloud), table
+    poses = poses_of(context)
+    prepared = prepare_room(cloud, poses)
+    viewer = viewer_of(context, prepared, instances, colors, tracked)
+    return viewer, draw_room(cloud, instances, colors, poses, _room_width(context), room=prepared), table
 
 
 def _room_width(context: StageContext) -> int:
