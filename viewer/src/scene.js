@@ -26,6 +26,7 @@ void main() {
   result = vec4(tint, 1.0);
 }`;
 const DRAWN_WIDER = 1.9;
+const SLANT = 0.63; // of the first view, from straight down
 
 export class PointScene {
   constructor(element, points, head) {
@@ -77,19 +78,70 @@ export class PointScene {
 
   #fitting(radius) {
     const half = (this.camera.fov * Math.PI) / 360;
-    const wide = Math.atan(Math.tan(half) * Math.min(1, this.camera.aspect));
-    return (radius / Math.sin(wide)) * 0.86;
+    return radius / Math.sin(Math.atan(Math.tan(half) * Math.min(1, this.camera.aspect)));
+  }
+
+  // Looks in a direction from as near as shows the whole room, less a few stray points.
+  #framing(angle, turn) {
+    const away = new Vector3(Math.sin(angle) * Math.cos(turn), Math.sin(angle) * Math.sin(turn), Math.cos(angle));
+    const right = new Vector3(-Math.sin(turn), Math.cos(turn), 0);
+    const up = new Vector3().crossVectors(away, right);
+    const target = this.home.middle.clone();
+    const tall = Math.tan((this.camera.fov * Math.PI) / 360) * 0.92, wide = tall * this.camera.aspect;
+    let distance = this.#fitting(this.home.radius);
+    const step = Math.max(1, Math.floor(this.points.count / 8000));
+    for (let round = 0; round < 4; round++) {
+      const spans = [right, up].map((axis) => [axis, []]);
+      const needs = [];
+      const off = new Vector3();
+      for (let i = 0; i < this.points.count; i += step) {
+        off.fromArray(this.points.position, 3 * i).sub(target);
+        const x = off.dot(right), y = off.dot(up), z = off.dot(away);
+        needs.push(z + Math.max(Math.abs(x) / wide, Math.abs(y) / tall));
+        const depth = Math.max(0.1 * distance, distance - z);
+        spans[0][1].push(x / depth);
+        spans[1][1].push(y / depth);
+      }
+      const cut = Math.floor(needs.length * 0.004);
+      distance = needs.sort((a, b) => a - b)[needs.length - 1 - cut] ?? distance;
+      if (round === 3) break;
+      for (const [axis, values] of spans) {
+        values.sort((a, b) => a - b);
+        const middle = (values[cut] + values[values.length - 1 - cut]) / 2;
+        if (Number.isFinite(middle)) target.addScaledVector(axis, middle * distance);
+      }
+    }
+    return { target, distance: Math.max(distance, 0.1 * this.home.radius), angle, turn };
+  }
+
+  // Of eight sides the one from which most points of instances face the viewer.
+  #bestSide() {
+    const { normal, count, owner } = this.points;
+    const step = Math.max(1, Math.floor(count / 20000));
+    let best = 0, most = -1;
+    for (let side = 0; side < 8; side++) {
+      const turn = ((2 * side + 1) * Math.PI) / 8;
+      let facing = 0;
+      for (let i = 0; i < count; i += step) {
+        const toward = normal[4 * i] * Math.sin(SLANT) * Math.cos(turn) + normal[4 * i + 1] * Math.sin(SLANT) * Math.sin(turn) +
+          normal[4 * i + 2] * Math.cos(SLANT);
+        if (toward > 0 && owner.some((level) => level[i])) facing += toward;
+      }
+      if (facing > most) (most = facing), (best = turn);
+    }
+    return best;
   }
 
   reset(atOnce = false) {
-    const view = { target: this.home.middle.clone(), distance: this.#fitting(this.home.radius), angle: 0.62, turn: -2.2 };
+    this.side ??= this.#bestSide();
+    const view = this.#framing(SLANT, this.side);
     if (!atOnce) return this.orbit.fly(view);
     Object.assign(this.orbit, view);
-    this.orbit.apply();
+    return this.orbit.apply();
   }
 
   lookDown() {
-    this.orbit.fly({ target: this.home.middle.clone(), distance: this.#fitting(this.home.radius), angle: 0.02, turn: -Math.PI / 2 });
+    this.orbit.fly(this.#framing(0.02, -Math.PI / 2));
   }
 
   focus(chosen) {
