@@ -69,5 +69,5 @@ if command -v my3dis >/dev/null; then
 elif [[ -x "$here/.venv/bin/my3dis" ]]; then
   exec "$here/.venv/bin/my3dis" run "${arguments[@]+"${arguments[@]}"}"
 fi
-printf 'run_experiment.sh: error: my3dis is not installed; run `make demo` once, or pip install .\n' >&2
+echo "run_experiment.sh: error: my3dis is not installed; run 'make demo' once, or pip install ." >&2
 exit 4

@@ -22,7 +22,7 @@ from tests.scheduling.tiny_scans import install_plugin, make_tiny
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
     *("demo", "run", "stage", "evaluate", "inspect", "verify", "export", "import-legacy"),
-    *("plugins", "check", "weights", "doctor"),
+    *("report", "compare", "plugins", "check", "weights", "doctor"),
 )
 
 

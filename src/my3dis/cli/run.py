@@ -12,6 +12,7 @@ from my3dis.errors import ConfigError, StageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from my3dis.cli.run_json import JsonOutput
     from my3dis.config import Config
     from my3dis.scheduling.sweep import SweepResult
 
@@ -43,6 +44,7 @@ my3dis run --scan video.mp4 --output runs --frames 0:600:10 --levels 2,4
 my3dis run --scan scans/scene0000_00 --output runs --set stages.lift.min_points=100
 my3dis run experiment.yaml               every scene that the settings name, several at once
 my3dis run experiment.yaml --dry-run     say what would be done
+my3dis run experiment.yaml --json        the result for scripts, failures included
 
 The same command continues a run that was stopped, and repeats only what a changed setting affects.
 """,
@@ -56,6 +58,11 @@ The same command continues a run that was stopped, and repeats only what a chang
     run.add_argument("--keep", action="store_true", help="refuse to replace results made with other settings")
     _add_profile(run)
     run.add_argument("--dry-run", action="store_true", help="say what would be done and do nothing")
+    run.add_argument(
+        "--json",
+        action="store_true",
+        help="print the result (or the plan) as JSON and nothing else to stdout",
+    )
     run.set_defaults(call=_run)
 
     stage = add_command(
@@ -106,6 +113,14 @@ def _demo(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
+    from my3dis.cli.run_json import JsonOutput
+
+    output = JsonOutput(wanted=arguments.json)
+    with output.telling_errors():
+        return _run_settings(arguments, console, output)
+
+
+def _run_settings(arguments: argparse.Namespace, console: Console, output: JsonOutput) -> int:
     from my3dis.cli.console import display_for, print_memory, print_result
     from my3dis.config.load import load_config
     from my3dis.pipeline import run_scan
@@ -114,8 +129,8 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     config = load_config(file, options=arguments.options)
     if arguments.scan is None:
         if arguments.dry_run:
-            return _print_plan(arguments, config)
-        return _run_list(arguments, console, config)
+            return _print_plan(arguments, config, output)
+        return _run_list(arguments, console, config, output)
     result = run_scan(
         arguments.scan,
         None,
@@ -125,7 +140,9 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
         profile_memory=arguments.profile_memory,
         display=display_for(arguments, console),
     )
-    if not arguments.dry_run:
+    if output.wanted:
+        output.print_run(result, planned=arguments.dry_run)
+    elif not arguments.dry_run:
         print_memory(result)
         print_result(result)
     return 0
@@ -140,15 +157,18 @@ def _settings_file(arguments: argparse.Namespace) -> Path | None:
     return file
 
 
-def _print_plan(arguments: argparse.Namespace, config: Config) -> int:
+def _print_plan(arguments: argparse.Namespace, config: Config, output: JsonOutput) -> int:
     from my3dis.scheduling.plan import format_plan, survey_sweep
 
     survey = survey_sweep(config, keep=arguments.keep)
-    print(format_plan(survey.plan, survey.notes, survey.capacity))
+    if output.wanted:
+        output.print_plan(survey.plan, survey.notes)
+    else:
+        print(format_plan(survey.plan, survey.notes, survey.capacity))
     return 0
 
 
-def _run_list(arguments: argparse.Namespace, console: Console, config: Config) -> int:
+def _run_list(arguments: argparse.Namespace, console: Console, config: Config, output: JsonOutput) -> int:
     from my3dis.cli.console import dashboard_of
     from my3dis.scheduling.executors.local import create
     from my3dis.scheduling.executors.options import ExecutorOptions
@@ -162,7 +182,11 @@ def _run_list(arguments: argparse.Namespace, console: Console, config: Config) -
         result = run_sweep(
             plan, executor, lambda event: dashboard.tell(event.kind, event.text, event.job_id, event.facts)
         )
-    _print_table(result)
+    if output.wanted:
+        output.print_sweep(plan.output_root)
+    else:
+        _print_table(result)
+        print(result.page)
     if result.was_interrupted:
         raise KeyboardInterrupt
     if result.failed:
