@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "my3dis"
-LOADERS = {"load_ground_truth", "load_frame_labels", "load_truth", "load_multiscan", "load_scannet"}
+LOADERS = {"load_ground_truth", "load_frame_labels", "load_truth", "load_multiscan", "load_scannet", "load_scannetpp", "load_replica"}
 ALLOWED = {
     "datasets/annotations.py",
     "datasets/ground_truth.py",
     "datasets/gt_multiscan.py",
+    "datasets/gt_replica.py",
     "datasets/gt_scannet.py",
     "stages/evaluate.py",
     "backends/proposers/oracle.py",

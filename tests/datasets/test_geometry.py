@@ -18,6 +18,7 @@ from tests.datasets.miniatures import (
     multiscan_raw,
     open3d,
     record3d,
+    replica,
     room,
     scannet_corner,
     scannet_flat,
@@ -35,6 +36,8 @@ CORNERS: dict[str, Callable[[Path], Path]] = {
     "open3d": open3d,
     "record3d": record3d,
     "record3d-inner": partial(record3d, inner=True),
+    "replica": replica,
+    "replica-labelled": partial(replica, labelled=True),
     "tum": tum,
 }
 DEPTH_M = {"multiscan_raw": 0.002}

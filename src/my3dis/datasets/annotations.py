@@ -8,7 +8,8 @@ from pathlib import Path
 from my3dis.datasets import truth_files
 from my3dis.datasets.ground_truth import GroundTruth, load_ground_truth
 from my3dis.datasets.gt_multiscan import load_multiscan
-from my3dis.datasets.gt_scannet import load_scannet
+from my3dis.datasets.gt_replica import load_replica
+from my3dis.datasets.gt_scannet import load_scannet, load_scannetpp
 from my3dis.errors import DataError
 
 __all__ = ["load_truth"]
@@ -16,6 +17,8 @@ __all__ = ["load_truth"]
 _LOADERS: tuple[tuple[str, Callable[[Path], GroundTruth]], ...] = (
     (truth_files.MULTISCAN, load_multiscan),
     (truth_files.SCANNET, load_scannet),
+    (truth_files.SCANNETPP, load_scannetpp),
+    (truth_files.REPLICA, load_replica),
 )
 
 

@@ -15,14 +15,12 @@ from numpy.typing import NDArray
 
 from my3dis.datasets.files import read_bytes
 from my3dis.datasets.ground_truth import GroundTruth
-from my3dis.datasets.labels import NONE, instance_ids, label_id
+from my3dis.datasets.labels import NONE, STRUCTURAL_NAMES, instance_ids, label_id, majority
 from my3dis.datasets.ply import read_faces
 from my3dis.datasets.truth_files import MULTISCAN
 from my3dis.errors import DataError
 
 __all__ = ["load_multiscan"]
-
-_STRUCTURAL = ("wall", "floor", "ceiling")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +48,9 @@ def load_multiscan(annotations: Path) -> GroundTruth:
     kept = np.isin(owner, known)
     owner = np.where(kept, owner, NONE)
     part = np.where(kept, part, NONE)
-    of_vertex = _majority(faces.corners, owner, vertices)
-    part_of_vertex = _majority(faces.corners, part, vertices)
-    structural = frozenset(n for n, o in objects.items() if o.category in _STRUCTURAL)
+    of_vertex = majority(faces.corners, owner, vertices)
+    part_of_vertex = majority(faces.corners, part, vertices)
+    structural = frozenset(n for n, o in objects.items() if o.category in STRUCTURAL_NAMES)
     labels = {n: label_id(o.category) for n, o in objects.items()}
     return GroundTruth(
         instances=instance_ids(of_vertex, labels, str(annotations)),
@@ -87,19 +85,6 @@ def _labels(properties: Mapping[str, NDArray[np.generic]], name: str, mesh: Path
             "download the mesh that belongs to the annotations"
         )
     return properties[name].astype(np.int64)
-
-
-def _majority(corners: NDArray[np.int32], labels: NDArray[np.int64], vertices: int) -> NDArray[np.int64]:
-    """Return (vertices,) the label of most triangles at a vertex, 0 where there is none."""
-    top = int(labels.max(initial=0)) + 1
-    keys = (corners.astype(np.int64) * top + labels[:, None]).ravel()
-    values, counts = np.unique(keys, return_counts=True)
-    vertex, label = values // top, values % top
-    # The last of a vertex after sorting by count, then by falling label.
-    order = np.lexsort((-label, counts, vertex))
-    winners = np.zeros(vertices, np.int64)
-    winners[vertex[order]] = label[order]
-    return winners
 
 
 def _object_of_part(

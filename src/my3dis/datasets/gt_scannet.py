@@ -1,4 +1,4 @@
-"""Ground truth of ScanNet: segments of the mesh, and which of them make up each object.
+"""Ground truth of ScanNet and ScanNet++: segments of the mesh, and which of them make up each object.
 
 Vertex instance = objectId + 1 where the vertex's segment is listed. Categories become NYU40 numbers by the
 data set's table, ``scannetv2-labels.combined.tsv``, where that lies beside the scan or in a folder above;
@@ -21,7 +21,7 @@ from my3dis.datasets.ground_truth import GroundTruth
 from my3dis.datasets.labels import instance_ids, label_id
 from my3dis.errors import DataError
 
-__all__ = ["Group", "load_scannet", "read_groups", "read_segments", "truth_of_groups"]
+__all__ = ["Group", "load_scannet", "load_scannetpp", "read_groups", "read_segments", "truth_of_groups"]
 
 _TABLE = "scannetv2-labels.combined.tsv"
 _STRUCTURAL = (1, 2, 22)
@@ -55,6 +55,21 @@ def load_scannet(aggregation: Path) -> GroundTruth:
         )
     groups = read_groups(aggregation, first=0)
     return truth_of_groups(groups, read_segments(segments[0]), _table(folder), str(aggregation))
+
+
+def load_scannetpp(annotations: Path) -> GroundTruth:
+    """Load ground truth for the vertices of ``mesh_aligned_0.05.ply``, in its order.
+
+    Args:
+        annotations: ``segments_anno.json``; ``segments.json`` must lie beside it.
+
+    Raises:
+        DataError: if a file is missing or broken.
+    """
+    groups = read_groups(annotations, first=1)
+    return truth_of_groups(
+        groups, read_segments(annotations.with_name("segments.json")), {}, str(annotations)
+    )
 
 
 def read_segments(path: Path) -> NDArray[np.int64]:

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from my3dis.errors import DataError
 
-__all__ = ["NONE", "OTHER", "instance_ids", "label_id"]
+__all__ = ["NONE", "OTHER", "STRUCTURAL_NAMES", "instance_ids", "label_id", "majority"]
 
 NONE = 0
 OTHER = 40
 """NYU40's "otherprop", for every category that has no number of its own."""
+STRUCTURAL_NAMES = ("wall", "floor", "ceiling")
 
 _MOST_OBJECTS = 999
 _NYU40_NAMES = """
@@ -53,3 +54,22 @@ def instance_ids(
         if 0 < number <= top:
             table[number] = label * 1000 + number
     return table[object_of_vertex].astype(np.int32)
+
+
+def majority(corners: NDArray[np.int32], labels: NDArray[np.int64], vertices: int) -> NDArray[np.int64]:
+    """Return (vertices,) the label of most triangles at a vertex; of equally many, the smaller one.
+
+    Args:
+        corners: (F, 3) vertex indices.
+        labels: (F,) labels of at least 0, 0 = none.
+        vertices: number of vertices; those without a triangle have 0.
+    """
+    top = int(labels.max(initial=0)) + 1
+    keys = (corners.astype(np.int64) * top + labels[:, None]).ravel()
+    values, counts = np.unique(keys, return_counts=True)
+    vertex, label = values // top, values % top
+    # The last of a vertex after sorting by count, then by falling label.
+    order = np.lexsort((-label, counts, vertex))
+    winners = np.zeros(vertices, np.int64)
+    winners[vertex[order]] = label[order]
+    return winners

@@ -100,9 +100,14 @@ def read_faces(path: Path) -> tuple[int, Faces]:
     count = len(parsed.get("vertices", ()))
     corners = _triangles(parsed.get("faces"), count, path)
     raw = parsed.get("metadata", {}).get("_ply_raw", {}).get("face", {})
-    if corners is None or int(raw.get("length", 0)) != len(corners):
-        raise DataError(f"{path}: expected a mesh of triangles, found none or other faces; triangulate it")
-    return count, Faces(corners, _per_face(raw.get("data"), len(corners)))
+    rows = int(raw.get("length", 0))
+    if corners is None or not rows or len(corners) % rows or len(corners) > 2 * rows:
+        raise DataError(
+            f"{path}: expected a mesh of triangles or of quads, found other faces; triangulate it"
+        )
+    # Quads are cut in two: first halves, then second halves.
+    numbers = {k: np.tile(v, len(corners) // rows) for k, v in _per_face(raw.get("data"), rows).items()}
+    return count, Faces(corners, numbers)
 
 
 def _per_face(data: object, n: int) -> dict[str, NDArray[np.generic]]:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from my3dis.datasets.files import list_files
 
-__all__ = ["MULTISCAN", "SCANNET", "find_truth", "is_annotations"]
+__all__ = ["MULTISCAN", "REPLICA", "SCANNET", "SCANNETPP", "find_truth", "is_annotations"]
 
 MULTISCAN = ".annotations.json"
 SCANNET = ".aggregation.json"
+SCANNETPP = "segments_anno.json"
+REPLICA = "info_semantic.json"
 
 # ScanNet has a second aggregation, for a finer mesh that has another number of vertices.
 _OTHER_MESH = "_vh_clean.aggregation.json"
@@ -17,7 +19,9 @@ _OTHER_MESH = "_vh_clean.aggregation.json"
 
 def is_annotations(path: Path) -> bool:
     """Whether a path is called like the annotations of a data set."""
-    return path.name.endswith((MULTISCAN, SCANNET)) and not path.name.endswith(_OTHER_MESH)
+    return path.name.endswith((MULTISCAN, SCANNET, SCANNETPP, REPLICA)) and not path.name.endswith(
+        _OTHER_MESH
+    )
 
 
 def find_truth(scan: Path) -> Path | None:
@@ -26,6 +30,7 @@ def find_truth(scan: Path) -> Path | None:
         return scan / "gt"
     if not scan.is_dir():
         return None
-    found = [p for p in list_files(scan, (".json",)) if is_annotations(p)]
+    folders = [scan, *(scan / name for name in ("scans", "habitat") if (scan / name).is_dir())]
+    found = [p for folder in folders for p in list_files(folder, (".json",)) if is_annotations(p)]
     own = [p for p in found if p.name.startswith(f"{scan.name}.")]
     return next(iter(own or found), None)

@@ -27,6 +27,7 @@ from tests.datasets.miniatures.basic import (
 )
 from tests.datasets.miniatures.raw_multiscan import multiscan_raw
 from tests.datasets.miniatures.raw_scannet import scannet_corner, scannet_flat, scannet_sens
+from tests.datasets.miniatures.rendered import replica
 from tests.datasets.miniatures.tum import tum
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "ply",
     "pose",
     "record3d",
+    "replica",
     "save",
     "save_matrix",
     "scannet",
@@ -60,6 +62,7 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "multiscan_raw": multiscan_raw,
     "open3d": open3d,
     "record3d": record3d,
+    "replica": replica,
     "scannet": scannet,
     "scannet_sens": scannet_sens,
     "seven_scenes": seven_scenes,
