@@ -19,7 +19,10 @@ SPECIAL: dict[str, list[object]] = {
     "experiment.scenes": [["a"], ["b", "c*"], ["d"], ["e"]],
     "experiment.levels": [[1], [1, 2], [3, 5, 7], [0]],
     "experiment.check": ["warn", "off", "warn", "off"],
-    "experiment.executor": ["local"] * 4,
+    "experiment.executor": ["ray", "slurm", "ray", "slurm"],
+    "experiment.slurm.cluster": ["local"] * 4,
+    "experiment.slurm.setup": [["a"], ["b", "c d"], ["e"], ["f"]],
+    "experiment.slurm.extra": [["a=1"], ["b", "c=2"], ["d"], ["e=3"]],
     "stages.ssam.refine": ["mask", "points", "mask", "points"],
     "stages.tracker.prompt_mode": ["all_mask"] * 4,
 }

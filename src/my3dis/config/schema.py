@@ -20,6 +20,7 @@ __all__ = [
     "Frames",
     "Lift",
     "Report",
+    "Slurm",
     "Ssam",
     "Stages",
     "Tracker",
@@ -84,6 +85,24 @@ class Frames(_Section):
         return f"{self.start}:{'' if self.end is None else self.end}:{self.step}"
 
 
+class Slurm(_Section):
+    """What the jobs of a sweep ask SLURM for; what is null is left to SLURM."""
+
+    cluster: Literal["slurm", "local"] = Field(
+        "slurm", description="local = processes on this machine instead, to try a sweep without SLURM"
+    )
+    partition: str | None = Field(None, description="partition of all jobs")
+    gpu_partition: str | None = Field(None, description="partition of jobs with a GPU; null = the same")
+    account: str | None = Field(None, description="account to charge")
+    qos: str | None = Field(None, description="quality of service")
+    time_min: int | None = Field(
+        None, ge=1, description="time limit of a job, minutes; null = four times what it should take"
+    )
+    array_parallelism: int = Field(256, ge=1, description="jobs of one array at a time")
+    setup: list[str] = Field([], description="shell lines before each job, such as module load cuda")
+    extra: list[str] = Field([], description="more options of sbatch, such as constraint=a100")
+
+
 class Experiment(_Section):
     """What is run, on which scans, and where results go."""
 
@@ -104,7 +123,16 @@ class Experiment(_Section):
     parallel_scenes: int | None = Field(
         None, ge=1, description="scenes at a time; null = as many as processors, memory and GPUs allow"
     )
-    executor: Literal["local"] = Field("local", description="what runs the jobs")
+    executor: Literal["local", "ray", "slurm"] = Field(
+        "local", description="what runs the jobs: this machine, a Ray cluster or SLURM (docs/clusters.md)"
+    )
+    ray_address: str | None = Field(
+        None, description="of the Ray cluster, auto = the one of this machine; null = start Ray here"
+    )
+    ray_gpu_mb: int | None = Field(
+        None, ge=1, description="memory of a GPU of the Ray cluster, MiB; null = its machines are asked"
+    )
+    slurm: Slurm = Slurm()
     retries: int = Field(
         2, ge=0, description="more attempts for a job that died for want of memory or by the machine's fault"
     )

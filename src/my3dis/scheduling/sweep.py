@@ -20,6 +20,7 @@ from my3dis.runs.layout import RunLayout
 from my3dis.runs.overview import RunOverview
 from my3dis.scheduling.jobs import Executor, JobEvent, JobOutcome, JobStatus, SweepPlan
 from my3dis.scheduling.sweep_live import LiveSweep
+from my3dis.scheduling.sweep_lock import sweep_lock
 from my3dis.scheduling.sweep_report import PAGE_NAME
 from my3dis.scheduling.sweep_state import EVENTS_NAME, SWEEP_NAME, SceneState
 
@@ -102,9 +103,13 @@ def run_sweep(
         observe: is told everything that happens, after it was recorded.
 
     Raises:
-        ResourceError: if the records cannot be written.
+        ResourceError: if the records cannot be written, or another sweep writes its own there.
     """
-    make_folder(plan.output_root)
+    with sweep_lock(make_folder(plan.output_root)):
+        return _run(plan, executor, observe)
+
+
+def _run(plan: SweepPlan, executor: Executor, observe: Callable[[JobEvent], None] | None) -> SweepResult:
     record = _Record(plan)
 
     def tell(event: JobEvent) -> None:
@@ -240,6 +245,7 @@ class _Record:
             "updated": now_utc(),
             "seconds": round(self._written - self._begun, 3),
             "output_root": str(self._plan.output_root),
+            "executor": experiment.executor,
             "run_name": experiment.name,
             "tag": experiment.tag,
             **what,

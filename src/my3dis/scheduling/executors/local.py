@@ -33,6 +33,9 @@ class LocalExecutor:
     def __init__(self, options: ExecutorOptions | None = None) -> None:
         self._options = options or ExecutorOptions()
 
+    def gpus(self) -> int | None:
+        """Return None: this machine is looked at when the plan is made."""
+
     def run(self, plan: SweepPlan, observe: Callable[[JobEvent], None]) -> tuple[JobOutcome, ...]:
         """Run every job and return what became of each; see `my3dis.scheduling.jobs.Executor`.
 

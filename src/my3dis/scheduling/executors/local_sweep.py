@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import selectors
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from my3dis.errors import My3DISError, ResourceError
@@ -16,7 +14,8 @@ from my3dis.scheduling.capacity import Capacity, machine_capacity
 from my3dis.scheduling.dispatch import Dispatcher
 from my3dis.scheduling.executors.options import ExecutorOptions
 from my3dis.scheduling.executors.watch import Watch
-from my3dis.scheduling.jobs import Job, JobEvent, JobStatus, SweepPlan
+from my3dis.scheduling.executors.words import Facts, Observe, figures, started, tell
+from my3dis.scheduling.jobs import Job, JobStatus, SweepPlan
 from my3dis.scheduling.leases import Lease, LeaseTable, environment_of
 from my3dis.scheduling.owners import Owner
 from my3dis.scheduling.placing import Start
@@ -25,7 +24,6 @@ from my3dis.scheduling.retry import RetryPolicy, batches_of
 
 __all__ = ["LocalSweep"]
 
-Observe = Callable[[JobEvent], None]
 _ASK_AGAIN_S = 1.0
 """After others held what a job needs."""
 _WAITED_S = 10.0
@@ -69,6 +67,8 @@ class LocalSweep:
         self._owner = Owner.of()
         self._running: dict[str, _Running] = {}
         self._lent: dict[str, Lease] = {}
+        self._owed: list[Lease] = []
+        self._pay_at = 0.0
         self._selector = selectors.DefaultSelector()
         self._ask_at = 0.0
         self._idle_since = time.monotonic()
@@ -84,6 +84,8 @@ class LocalSweep:
     def start(self) -> None:
         """Start what fits now."""
         now = time.monotonic()
+        if self._owed and now >= self._pay_at:
+            self._give_back()
         if now < self._ask_at:
             return
         for start in self._dispatcher.start(now, self._may_start, self._place):
@@ -153,13 +155,13 @@ class LocalSweep:
         for running in list(self._running.values()):
             self._release(running)
         self._selector.close()
-        with contextlib.suppress(ResourceError):  # its rows are taken back when this process is gone
+        try:
             self._leases.release_all(self._owner)
+        except ResourceError as error:
+            self._tell("lease", f"what this sweep held stays lent until this process ends: {error}")
 
     def _tell(self, kind: str, text: str, job: Job | None = None, **facts: float | int | str) -> None:
-        self._observe(
-            JobEvent(kind=kind, text=text, job_id=job.id if job else None, facts=tuple(facts.items()))
-        )
+        tell(self._observe, kind, text, job, **facts)
 
     def _refuse(self) -> None:
         for refusal in self._dispatcher.refused:
@@ -186,7 +188,7 @@ class LocalSweep:
         try:
             process = JobProcess(spec, run_layout(self._plan, job).log, environment)
         except My3DISError as error:
-            self._leases.release(lease)
+            self._give_back(lease)
             self._fail(job, None, str(error), self._dispatcher.finished(job.id, ok=False))
             return
         self._leases.attach(lease, process.pid)
@@ -194,19 +196,7 @@ class LocalSweep:
         self._selector.register(process.events_fd, selectors.EVENT_READ, running)
         attempt = self.attempts.starts(job)
         gpus = ",".join(gpu.id for gpu in lease.gpus)
-        words = [
-            ", ".join(job.stages),
-            f"attempt {attempt}" if attempt > 1 else "",
-            f"GPU {gpus}" if gpus else "",
-        ]
-        self._tell(
-            "started",
-            f"started ({'; '.join(w for w in words if w)})",
-            job,
-            attempt=attempt,
-            pid=process.pid,
-            gpus=gpus,
-        )
+        started(self._observe, job, attempt, process.pid, gpus=gpus)
 
     def _hear(self, running: _Running) -> None:
         for event in running.process.events():
@@ -226,12 +216,27 @@ class LocalSweep:
         if running.process.events_fd >= 0:
             self._selector.unregister(running.process.events_fd)
         running.process.close()
-        with contextlib.suppress(ResourceError):  # taken back later, when both processes are gone
-            self._leases.release(running.lease)
+        self._give_back(running.lease)
+
+    def _give_back(self, *leases: Lease) -> None:
+        """Give back leases; what the table does not take now is given back later, and told once."""
+        self._pay_at = time.monotonic() + _ASK_AGAIN_S
+        told = bool(self._owed)
+        owed, self._owed = [*self._owed, *leases], []
+        while owed:
+            try:
+                self._leases.release(owed[0])
+            except ResourceError as error:
+                self._owed = owed
+                if not told:
+                    held = ", ".join(lease.job_id for lease in owed)
+                    self._tell("lease", f"what {held} held could not be given back yet: {error}")
+                return
+            del owed[0]
 
     def _judge(self, running: _Running, ended: Ended, log_tail: str) -> None:
         """Decide what follows from the end of an attempt."""
-        job, facts = running.job, _figures(ended)
+        job, facts = running.job, figures(ended)
         if ended.exit_code == 0:
             self.attempts.done(job, ended)
             self._dispatcher.finished(job.id, ok=True)
@@ -259,7 +264,7 @@ class LocalSweep:
             return
         self._fail(job, ended, message, self._dispatcher.finished(job.id, ok=False), evidence)
 
-    def _again(self, job: Job, kind: str, reason: str, facts: dict[str, float | int | str]) -> None:
+    def _again(self, job: Job, kind: str, reason: str, facts: Facts) -> None:
         try:
             self._dispatcher.requeue(job.id, self.attempts.need(job), self.attempts.alone(job))
         except ResourceError as error:
@@ -276,7 +281,7 @@ class LocalSweep:
         evidence: tuple[str, ...] = (),
     ) -> None:
         self.attempts.close(job, JobStatus.FAILED, ended, message=message)
-        facts = (_figures(ended) if ended else {}) | ({"evidence": "; ".join(evidence)} if evidence else {})
+        facts = (figures(ended) if ended else {}) | ({"evidence": "; ".join(evidence)} if evidence else {})
         self._tell("failed", f"failed: {message}", job, **facts)
         for other in blocked:
             self.attempts.close(other, JobStatus.BLOCKED, message=f"{job.id} failed")
@@ -306,15 +311,3 @@ def _asked_gpus(plan: SweepPlan) -> tuple[str, ...] | None:
     names = [device.partition(":")[2] for device in (stages.ssam.device, stages.tracker.device)]
     asked = [*([str(stages.gpu)] if stages.gpu is not None else []), *(name for name in names if name)]
     return tuple(dict.fromkeys(asked)) or None
-
-
-def _figures(ended: Ended) -> dict[str, float | int | str]:
-    figures: dict[str, float | int | str] = {
-        "seconds": round(ended.seconds, 3),
-        "peak_rss_mb": round(ended.peak_rss_mb, 1),
-    }
-    if ended.exit_code is not None:
-        figures["exit_code"] = ended.exit_code
-    if ended.signal is not None:
-        figures["signal"] = ended.signal
-    return figures

@@ -24,6 +24,7 @@ class ExecutorOptions:
         grace_s: seconds that a job has to stop when it is asked to, before it is killed.
         stop_s: the same for a job that the guard stops, since memory goes on growing meanwhile.
         address: of a cluster, for executors that have one.
+        orphan_s: jobs on other machines stop when nothing is heard of their driver for so long.
     """
 
     parallel: int | None = None
@@ -35,3 +36,4 @@ class ExecutorOptions:
     grace_s: float = 30.0
     stop_s: float = 5.0
     address: str | None = None
+    orphan_s: float = 120.0
