@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from my3dis.metrics.matching import Matches, match, overlaps
+from my3dis.metrics.matching import Matches, Overlaps, match, overlaps
 from my3dis.metrics.protocols import AP25_THRESHOLD, AP_THRESHOLDS, ScoreMode
 from my3dis.types import InstanceSet
 
@@ -23,6 +23,7 @@ __all__ = [
     "average_precision",
     "constant_score_ap",
     "evaluate_instances",
+    "evaluate_overlaps",
     "evaluate_score_modes",
 ]
 
@@ -36,6 +37,7 @@ class ThresholdResult:
         ap: area under the curve; NaN without ground truth.
         precision, recall: over all counted predictions.
         true_positives, false_positives, missed, ignored: instances.
+        closed_form: R (1 + P) / 2, what `ap` must be when all confidences are equal; over classes its mean.
     """
 
     threshold: float
@@ -46,6 +48,7 @@ class ThresholdResult:
     false_positives: int
     missed: int
     ignored: int
+    closed_form: float = math.nan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +56,9 @@ class ApResult:
     """Average precision pooled over scenes; shares in [0, 1], NaN without ground truth.
 
     Attributes:
-        ap: mean over the nine thresholds.
+        ap: mean over the thresholds, nine unless others were asked for.
         ap50, ap25: at 0.50 and 0.25.
-        thresholds: the nine thresholds and, last, 0.25.
+        thresholds: the thresholds of `ap` and, last, 0.25.
         n_gt: instances that count.
         n_predictions: predictions that were scored.
         dropped_small: predictions left out for having fewer than `min_region` points.
@@ -73,6 +76,11 @@ class ApResult:
     n_scenes: int
     min_region: int
     scores: ScoreMode
+
+    @property
+    def closed_form(self) -> float:
+        """What `ap` must be when all confidences are equal: the mean of R (1 + P) / 2."""
+        return float(np.mean([at.closed_form for at in self.thresholds[:-1]]))
 
 
 def evaluate_instances(
@@ -99,17 +107,36 @@ def evaluate_score_modes(
     modes: Sequence[ScoreMode] = ("ranked", "constant"),
     *,
     min_region: int = 100,
+    thresholds: Sequence[float] = AP_THRESHOLDS,
 ) -> tuple[ApResult, ...]:
     """Return one result per way of using confidences; see `evaluate_instances`.
 
     Who matches whom depends on the order of the input alone, so it is worked out once for all.
     """
     touching = [overlaps(instances, target, min_region=min_region) for instances, target in scenes]
-    thresholds = (*AP_THRESHOLDS, AP25_THRESHOLD)
-    matches = [[match(scene, t, min_region=min_region) for scene in touching] for t in thresholds]
+    return evaluate_overlaps(touching, modes, min_region=min_region, thresholds=thresholds)
+
+
+def evaluate_overlaps(
+    scenes: Sequence[Overlaps],
+    modes: Sequence[ScoreMode] = ("ranked", "constant"),
+    *,
+    min_region: int,
+    thresholds: Sequence[float] = AP_THRESHOLDS,
+) -> tuple[ApResult, ...]:
+    """Return one result per way of using confidences, from counts alone: no mask is needed any more.
+
+    Args:
+        scenes: counts made with the same `min_region`.
+        modes: ways of using confidences.
+        min_region: smaller ground-truth instances do not count.
+        thresholds: overlaps of which `ApResult.ap` is the mean; the first is that of `ApResult.ap50`.
+    """
+    every = (*thresholds, AP25_THRESHOLD)
+    matches = [[match(scene, t, min_region=min_region) for scene in scenes] for t in every]
     results = []
     for mode in modes:
-        at = tuple(_at_threshold(t, m, mode) for t, m in zip(thresholds, matches, strict=True))
+        at = tuple(_at_threshold(t, m, mode) for t, m in zip(every, matches, strict=True))
         results.append(
             ApResult(
                 ap=float(np.mean([r.ap for r in at[:-1]])),
@@ -117,9 +144,9 @@ def evaluate_score_modes(
                 ap25=at[-1].ap,
                 thresholds=at,
                 n_gt=sum(scene.n_gt for scene in matches[0]),
-                n_predictions=sum(len(scene.prediction) for scene in touching),
-                dropped_small=sum(scene.dropped_small for scene in touching),
-                n_scenes=len(touching),
+                n_predictions=sum(len(scene.prediction) for scene in scenes),
+                dropped_small=sum(scene.dropped_small for scene in scenes),
+                n_scenes=len(scenes),
                 min_region=min_region,
                 scores=mode,
             )
@@ -135,11 +162,15 @@ def _at_threshold(threshold: float, matches: Sequence[Matches], scores: ScoreMod
     missed = sum(m.missed for m in matches)
     true_positives = int(is_true.sum())
     n_gt = true_positives + missed
+    precision = true_positives / len(is_true) if len(is_true) else math.nan
+    recall = true_positives / n_gt if n_gt else math.nan
     return ThresholdResult(
         threshold=threshold,
         ap=average_precision(score, is_true, missed),
-        precision=true_positives / len(is_true) if len(is_true) else math.nan,
-        recall=true_positives / n_gt if n_gt else math.nan,
+        precision=precision,
+        recall=recall,
+        # Without a counted prediction there is no precision, and nothing was found.
+        closed_form=constant_score_ap(0.0 if math.isnan(precision) else precision, recall),
         true_positives=true_positives,
         false_positives=len(is_true) - true_positives,
         missed=missed,

@@ -16,7 +16,7 @@ from my3dis.errors import DataError
 from my3dis.metrics.protocols import VOID
 from my3dis.types import InstanceSet
 
-__all__ = ["Matches", "Overlaps", "match", "overlaps"]
+__all__ = ["Matches", "Overlaps", "match", "overlaps", "restrict"]
 
 _BLOCK_CELLS = 1 << 22
 """Counters held at once while counting (32 MB)."""
@@ -115,6 +115,37 @@ def overlaps(instances: InstanceSet, target: NDArray[np.int64], *, min_region: i
         pair_gt=columns[~in_void] - 1,
         pair_count=counts[~in_void],
         dropped_small=len(size) - len(kept),
+    )
+
+
+def restrict(
+    scene: Overlaps, predictions: NDArray[np.bool_], gts: NDArray[np.bool_] | None = None
+) -> Overlaps:
+    """Return the scene with some predictions and some ground truth only; void stays as it is.
+
+    What a prediction shares with ground truth that is left out is then neither void nor a match, as between
+    classes that are scored apart.
+
+    Args:
+        scene: all counts.
+        predictions: (K,) which rows of `Overlaps.prediction` to keep.
+        gts: (G,) which rows of `Overlaps.gt_id` to keep; None = all.
+    """
+    kept_gt = np.ones(len(scene.gt_id), np.bool_) if gts is None else gts
+    pairs = predictions[scene.pair_prediction] & kept_gt[scene.pair_gt]
+    row = np.cumsum(predictions) - 1
+    column = np.cumsum(kept_gt) - 1
+    return Overlaps(
+        gt_id=scene.gt_id[kept_gt],
+        gt_size=scene.gt_size[kept_gt],
+        prediction=scene.prediction[predictions],
+        prediction_size=scene.prediction_size[predictions],
+        score=scene.score[predictions],
+        void=scene.void[predictions],
+        pair_prediction=row[scene.pair_prediction[pairs]],
+        pair_gt=column[scene.pair_gt[pairs]],
+        pair_count=scene.pair_count[pairs],
+        dropped_small=0,
     )
 
 

@@ -15,17 +15,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from my3dis.errors import ConfigError, DataError
+from my3dis.metrics.class_lists import (
+    MULTISCAN_OBJECT_LABELS,
+    MULTISCAN_PART_LABELS,
+    SCANNET200_LABELS,
+    SCANNET_V2_LABELS,
+)
 
 __all__ = [
     "AP25_THRESHOLD",
     "AP_THRESHOLDS",
     "CLASS_AGNOSTIC",
     "CLASS_AGNOSTIC_PARTS",
+    "ID_BASE",
     "NO_VOID",
     "PROTOCOLS",
+    "SCANNET200_MERGED",
     "SCANNET_V2_LABELS",
     "SCANNET_V2_MERGED",
     "STRUCTURAL_LABELS",
+    "TEN_THRESHOLDS",
     "VOID",
     "Protocol",
     "ScoreMode",
@@ -42,15 +51,13 @@ ID_BASE = 1000
 AP_THRESHOLDS: tuple[float, ...] = tuple(np.arange(0.5, 0.95, 0.05).tolist())
 """The nine overlaps 0.50 to 0.90 of the official code; 0.95 is not among them, whatever web pages say."""
 
+TEN_THRESHOLDS: tuple[float, ...] = (*AP_THRESHOLDS, 0.95)
+"""The overlaps that web pages name; figures over these are lower and compare with no published code."""
+
 AP25_THRESHOLD = 0.25
 
 STRUCTURAL_LABELS: frozenset[int] = frozenset({1, 2, 22})
 """NYU40 wall, floor and ceiling."""
-
-SCANNET_V2_LABELS: frozenset[int] = frozenset(
-    {3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 24, 28, 33, 34, 36, 39}
-)
-"""NYU40 ids of the 18 instance classes of ScanNet v2."""
 
 ScoreMode = Literal["ranked", "constant"]
 """``ranked``: confidences as predicted; ``constant``: all 1, as several published scripts write."""
@@ -70,6 +77,8 @@ class Protocol:
         void: whether vertices outside counting instances are ignorable; if not, the unannotated rest is
             one more object and structural instances count.
         ids_are_parts: ids carry no label: every id above 0 is one instance.
+        by_class: predictions carry labels; each class is scored alone and AP is the mean over classes that
+            occur in the ground truth.
     """
 
     name: str
@@ -80,6 +89,7 @@ class Protocol:
     structural_labels: frozenset[int] = STRUCTURAL_LABELS
     void: bool = True
     ids_are_parts: bool = False
+    by_class: bool = False
 
 
 CLASS_AGNOSTIC = Protocol(
@@ -109,19 +119,96 @@ NO_VOID = Protocol(
     structural_labels=frozenset(),
     void=False,
 )
+SCANNET200_MERGED = Protocol(
+    name="scannet200_merged",
+    summary="instances of the 198 ScanNet200 instance classes count, merged into one class (as Open3DIS "
+    "scores); wall, floor and the unlabelled are void",
+    min_region=100,
+    scores="constant",
+    labels=SCANNET200_LABELS,
+    structural_labels=frozenset(),
+)
+_BENCHMARKS = (
+    Protocol(
+        name="scannet_v2",
+        summary="ScanNet v2's benchmark: 18 classes, each scored alone",
+        min_region=100,
+        labels=SCANNET_V2_LABELS,
+        by_class=True,
+    ),
+    Protocol(
+        name="scannet200",
+        summary="ScanNet200's benchmark: 198 classes, each scored alone",
+        min_region=100,
+        labels=SCANNET200_LABELS,
+        structural_labels=frozenset(),
+        by_class=True,
+    ),
+    Protocol(
+        name="multiscan_objects",
+        summary="MultiScan's objects: 17 classes (4 to 20 of its label map), each scored alone",
+        min_region=100,
+        labels=MULTISCAN_OBJECT_LABELS,
+        structural_labels=frozenset(),
+        by_class=True,
+    ),
+    Protocol(
+        name="multiscan_parts",
+        summary="MultiScan's moving parts: door, drawer, window, lid (2 to 5 of its label map), each scored "
+        "alone; a scene is one articulated object",
+        min_region=100,
+        labels=MULTISCAN_PART_LABELS,
+        structural_labels=frozenset(),
+        by_class=True,
+    ),
+    Protocol(
+        name="search3d_objects",
+        summary="Search3D's objects of MultiScan (<scan>_obj_inst.txt): classes that occur, each scored alone",
+        min_region=100,
+        structural_labels=frozenset(),
+        by_class=True,
+    ),
+    Protocol(
+        name="search3d_parts",
+        summary="Search3D's parts of MultiScan (<scan>_part_inst.txt): classes that occur, each scored alone",
+        min_region=10,
+        structural_labels=frozenset(),
+        by_class=True,
+    ),
+    Protocol(
+        name="search3d_joint",
+        summary="Search3D's parts of objects (<scan>_obj_part_inst.txt): joint classes objectId * 1000 + "
+        "partId that occur, each scored alone",
+        min_region=10,
+        structural_labels=frozenset(),
+        by_class=True,
+    ),
+)
 
-PROTOCOLS: tuple[Protocol, ...] = (CLASS_AGNOSTIC, CLASS_AGNOSTIC_PARTS, SCANNET_V2_MERGED, NO_VOID)
+PROTOCOLS: tuple[Protocol, ...] = (
+    CLASS_AGNOSTIC,
+    CLASS_AGNOSTIC_PARTS,
+    SCANNET_V2_MERGED,
+    SCANNET200_MERGED,
+    NO_VOID,
+    *_BENCHMARKS,
+)
 
 
-def protocol_named(name: str) -> Protocol:
+def protocol_named(name: str, others: Iterable[str] = ()) -> Protocol:
     """Return the protocol of that name.
+
+    Args:
+        name: of one of `PROTOCOLS`.
+        others: names that the caller knows beside those, for the message.
 
     Raises:
         ConfigError: naming the nearest right name.
     """
-    known = {protocol.name: protocol for protocol in PROTOCOLS}
-    if name in known:
-        return known[name]
+    of_name = {protocol.name: protocol for protocol in PROTOCOLS}
+    if name in of_name:
+        return of_name[name]
+    known = [*of_name, *others]
     close = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise ConfigError(f"expected a protocol among {', '.join(known)}; found {name!r}.{hint}")
