@@ -25,7 +25,11 @@ __all__ = [
     "evaluate_instances",
     "evaluate_overlaps",
     "evaluate_score_modes",
+    "precision_recall_curve",
 ]
+
+CURVE_POINTS = 50
+"""A recorded curve is thinned to so many points."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +42,7 @@ class ThresholdResult:
         precision, recall: over all counted predictions.
         true_positives, false_positives, missed, ignored: instances.
         closed_form: R (1 + P) / 2, what `ap` must be when all confidences are equal; over classes its mean.
+        curve: (recall, precision), recall descending, at most `CURVE_POINTS`; for ranked predictions at 0.50.
     """
 
     threshold: float
@@ -49,6 +54,7 @@ class ThresholdResult:
     missed: int
     ignored: int
     closed_form: float = math.nan
+    curve: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +181,18 @@ def _at_threshold(threshold: float, matches: Sequence[Matches], scores: ScoreMod
         false_positives=len(is_true) - true_positives,
         missed=missed,
         ignored=sum(m.ignored for m in matches),
+        curve=_thinned(score, is_true, missed)
+        if scores == "ranked" and threshold == AP_THRESHOLDS[0]
+        else (),
     )
+
+
+def _thinned(
+    score: NDArray[np.float64], is_true: NDArray[np.bool_], missed: int
+) -> tuple[tuple[float, float], ...]:
+    recall, precision = precision_recall_curve(score, is_true, missed)
+    kept = np.unique(np.linspace(0, len(recall) - 1, min(CURVE_POINTS, len(recall))).round().astype(int))
+    return tuple((round(float(recall[k]), 4), round(float(precision[k]), 4)) for k in kept)
 
 
 def average_precision(score: NDArray[np.float64], is_true: NDArray[np.bool_], missed: int) -> float:
@@ -191,20 +208,39 @@ def average_precision(score: NDArray[np.float64], is_true: NDArray[np.bool_], mi
         confidence, and (precision 1, recall 0); each precision weighs half the recall between its
         neighbours, the first point standing beside itself.
     """
-    n_true = int(is_true.sum())
-    if n_true + missed == 0:
+    if int(is_true.sum()) + missed == 0:
         return math.nan
     if len(score) == 0:
         return 0.0
+    recall, precision = precision_recall_curve(score, is_true, missed)
+    padded = np.concatenate([recall[:1], recall, [0.0]])
+    width = (padded[:-2] - padded[2:]) / 2
+    return float(precision @ width)
+
+
+def precision_recall_curve(
+    score: NDArray[np.float64], is_true: NDArray[np.bool_], missed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return recall, descending, and precision at each: what `average_precision` is the area of.
+
+    Args:
+        score: (E,) confidences of the counted predictions.
+        is_true: (E,) which of them are true positives.
+        missed: ground-truth instances without a hit.
+
+    Returns:
+        (C,) each; empty without ground truth or without predictions.
+    """
+    n_true = int(is_true.sum())
+    if n_true + missed == 0 or len(score) == 0:
+        return np.zeros(0), np.zeros(0)
     order = np.argsort(score, kind="stable")
     _, first = np.unique(score[order], return_index=True)
     trues_below = np.concatenate([[0], np.cumsum(is_true[order])])[first]
     true_positives = n_true - trues_below
     precision = np.append(true_positives / (len(score) - first), 1.0)
     recall = np.append(true_positives / (n_true + missed), 0.0)
-    padded = np.concatenate([recall[:1], recall, [0.0]])
-    width = (padded[:-2] - padded[2:]) / 2
-    return float(precision @ width)
+    return recall, precision
 
 
 def constant_score_ap(precision: float, recall: float) -> float:

@@ -163,14 +163,14 @@ _BENCHMARKS = (
     ),
     Protocol(
         name="search3d_objects",
-        summary="Search3D's objects of MultiScan (<scan>_obj_inst.txt): classes that occur, each scored alone",
+        summary="Search3D's objects of MultiScan (<scan>_obj_inst.txt): the classes there are, each alone",
         min_region=100,
         structural_labels=frozenset(),
         by_class=True,
     ),
     Protocol(
         name="search3d_parts",
-        summary="Search3D's parts of MultiScan (<scan>_part_inst.txt): classes that occur, each scored alone",
+        summary="Search3D's parts of MultiScan (<scan>_part_inst.txt): the classes there are, each alone",
         min_region=10,
         structural_labels=frozenset(),
         by_class=True,

@@ -23,6 +23,7 @@ __all__ = [
     "FrameOverlap",
     "IdentityAccumulator",
     "IdentityScores",
+    "countable",
     "mean_region_similarity",
     "region_similarity",
 ]
@@ -70,6 +71,24 @@ class FrameOverlap:
                 f"FrameOverlap: expected shapes ({t},) ({g},) ({t}, {g}) ({t},), found "
                 + " ".join(str(shape) for shape in shapes)
             )
+
+
+def countable(
+    frame: FrameOverlap, iou: float, min_visible_px: int
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return what of a frame counts.
+
+    Returns:
+        (T, G) IoU; (T, G) which pairs match; (G,) which objects are visible; (T,) which tracks count: those
+        that match, or do not lie mostly where nothing is to be tracked.
+    """
+    visible = frame.gt_px >= min_visible_px
+    union = frame.track_px[:, None] + frame.gt_px[None, :] - frame.shared_px
+    overlap = np.divide(frame.shared_px, union, out=np.zeros(union.shape), where=union > 0)
+    hits = (overlap >= iou) & visible[None, :]
+    unseen_px = frame.void_px + frame.shared_px[:, ~visible].sum(axis=1)
+    counted = hits.any(axis=1) | (2 * unseen_px <= frame.track_px)
+    return overlap, hits, visible, counted & (frame.track_px > 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,13 +168,7 @@ class IdentityAccumulator:
     def add(self, frame: FrameOverlap) -> None:
         """Take the next frame."""
         self._frames += 1
-        visible = frame.gt_px >= self._min_visible_px
-        union = frame.track_px[:, None] + frame.gt_px[None, :] - frame.shared_px
-        iou = np.divide(frame.shared_px, union, out=np.zeros(union.shape), where=union > 0)
-        hits = (iou >= self._iou) & visible[None, :]
-        unseen_px = frame.void_px + frame.shared_px[:, ~visible].sum(axis=1)
-        counted = hits.any(axis=1) | (2 * unseen_px <= frame.track_px)
-        counted &= frame.track_px > 0
+        iou, hits, visible, counted = countable(frame, self._iou, self._min_visible_px)
         for t in np.flatnonzero(counted).tolist():
             track = int(frame.track_id[t])
             self._predicted_frames[track] += 1
