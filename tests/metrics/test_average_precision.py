@@ -265,3 +265,12 @@ def test_large_scene_is_quick() -> None:
     result = evaluate_instances([(instances, ids)])
     assert time.process_time() - began < 2.0
     assert result.n_gt == 100
+
+
+def test_curve_is_what_the_area_is_of() -> None:
+    """A hit, a miss and a hit, one object unfound: recall and precision at each confidence, by hand."""
+    recall, precision = precision_recall_curve(np.array([0.9, 0.8, 0.7]), np.array([True, False, True]), 1)
+    np.testing.assert_allclose(recall, [2 / 3, 1 / 3, 1 / 3, 0])
+    np.testing.assert_allclose(precision, [2 / 3, 1 / 2, 1, 1])
+    empty = precision_recall_curve(np.zeros(0), np.zeros(0, bool), 3)
+    assert [len(part) for part in empty] == [0, 0]

@@ -49,6 +49,7 @@ class ThresholdScore:
     false_positives: int
     missed: int
     ignored: int
+    curve: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +120,7 @@ class InstanceScore:
                     false_positives=at.false_positives,
                     missed=at.missed,
                     ignored=at.ignored,
+                    curve=at.curve,
                 )
                 for at in result.thresholds
             ),
