@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import random
@@ -151,6 +152,12 @@ def killed_after(process: subprocess.Popen[str], seconds: float) -> bool:
     return process.returncode == -signal.SIGKILL
 
 
+def ends_of(output: Path) -> list[str]:
+    """How the attempts ended, by the history."""
+    with (output / "workflow_history.csv").open() as handle:
+        return [line["status"] for line in csv.DictReader(handle)]
+
+
 def stage_at_work(folder: Path) -> str:
     path = folder / "manifest.json"
     if not path.is_file():
@@ -177,6 +184,9 @@ def test_a_run_killed_five_times_ends_as_if_nothing_had_happened(
     assert_a_second_run_is_refused(scan, tmp_path, last)
     finish(last)
     assert_same_results(folder, scan.folder)
+    # Only the first may have been killed before there was anything to tell of it.
+    assert len(ends := ends_of(tmp_path)) >= 5
+    assert ends == ["killed"] * (len(ends) - 1) + ["finished"]
     with capsys.disabled():
         sys.stdout.write(f"\nrun killed: 5/5 survived; {dict(where)}\n")
 
@@ -269,6 +279,7 @@ def test_thirty_random_kills_of_the_built_in_scan(
         events = list(read_events(folder / "events.jsonl"))
         finished = Counter(e["stage"] for e in events if e["event"] == "stage_finished")
         assert set(finished.values()) == {1}, finished
+        assert ends_of(output) in (["killed", "finished"], ["finished"])  # it may have had no folder yet
         resumed = [f"{e['stage']} {e['message']}" for e in events if e["event"] == "stage_resumed"]
         with capsys.disabled():
             told = "; ".join(resumed) or "from the last finished stage"

@@ -22,6 +22,7 @@ __all__ = [
     "EXIT_BUG",
     "EXIT_INTERRUPTED",
     "EXIT_OK",
+    "OUT_OF_MEMORY",
     "ArchiveError",
     "ConfigError",
     "DataError",
@@ -34,6 +35,12 @@ __all__ = [
 EXIT_OK = 0
 EXIT_BUG = 1
 EXIT_INTERRUPTED = 130
+
+OUT_OF_MEMORY = (
+    "the memory ran out; close other programs, or use fewer frames (--frames ::2), then run again: "
+    "finished stages are kept"
+)
+"""What is said where memory ran out outside any stage, with the exit code of `ResourceError`."""
 
 
 class My3DISError(Exception):

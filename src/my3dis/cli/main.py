@@ -14,7 +14,7 @@ from types import FrameType
 
 from my3dis import __version__
 from my3dis.cli.parser import Parser, make_parser
-from my3dis.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, My3DISError
+from my3dis.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, OUT_OF_MEMORY, My3DISError, ResourceError
 
 __all__ = ["build_parser", "main"]
 
@@ -65,6 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output has left (`my3dis ... | head`): nothing is wrong with the work itself.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
+    except MemoryError:
+        # Inside a stage it is told as the stage's; here nothing is known but that it was too much.
+        print(f"my3dis: error: {OUT_OF_MEMORY}", file=sys.stderr)
+        return ResourceError.exit_code
     except Exception:  # noqa: BLE001 (the outermost edge; the traceback is shown in full)
         traceback.print_exc()
         print(

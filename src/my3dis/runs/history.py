@@ -1,4 +1,17 @@
-"""One line per run in ``workflow_history.csv``, for spreadsheets and for people who compare."""
+"""One line per attempt in ``workflow_history.csv``, for spreadsheets and for people who compare.
+
+A run that was stopped and went on later has a line for each attempt, in order and with the same ``run_dir``,
+and each says how that attempt ended:
+
+``finished``: all its stages are there. A run of several jobs is one attempt, told by the job that ends it.
+``failed``: an error ended it.
+``interrupted``: it was asked to stop, by a person (Ctrl-C, SIGTERM) or by the guard of a sweep.
+``killed``: it ended without a word (SIGKILL, a power cut). The attempt that goes on writes this line, from
+the events that were recorded; ``finished`` is then the time of the last one.
+
+Lines are never changed later: the last of a ``run_dir`` says how things stand. Times and stages are those of
+the attempt; a stage that it was stopped in the middle of is not among them.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +28,7 @@ __all__ = ["HistoryLine", "append_history"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryLine:
-    """One run: when, what, how it ended and how long it took."""
+    """One attempt: when it ended, what it was, how it ended and how long its stages took."""
 
     finished: str
     scene: str

@@ -13,7 +13,7 @@ import yaml
 import my3dis
 from my3dis.config import Config
 from my3dis.config.load import load_config
-from my3dis.config.schema import Frames
+from my3dis.config.experiment import Frames
 from my3dis.errors import ConfigError, My3DISError, ResourceError
 from my3dis.monitoring.display import Display
 from my3dis.plugins import open_scan
@@ -32,7 +32,7 @@ from my3dis.runs.manifest import Manifest, read_manifest
 from my3dis.runs.plan import PlannedStage, RunInputs, with_absolute_paths
 from my3dis.runs.provenance import Environment, environment_snapshot
 from my3dis.runs.session import RunSession
-from my3dis.runs.summary import record_history
+from my3dis.runs.summary import record_history, record_killed
 from my3dis.types import ScanOverview
 
 __all__ = [
@@ -194,6 +194,8 @@ def open_session(
         environment = environment_snapshot()
         manifest = _manifest(inputs, plan, earlier, environment)
         session = RunSession(inputs, plan, manifest, display)
+        if left_by is not None:
+            record_killed(session, earlier)
         session.events.append("run_started", my3dis=my3dis.__version__, commit=environment.commit)
         if left_by is not None:
             _LOG.info(

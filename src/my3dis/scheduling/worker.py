@@ -23,7 +23,7 @@ from types import FrameType
 
 from my3dis.config import Config
 from my3dis.config.load import load_config
-from my3dis.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, My3DISError
+from my3dis.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, OUT_OF_MEMORY, My3DISError, ResourceError
 from my3dis.pipeline import Attempt, RunResult, run_scan
 
 __all__ = ["JobSpec", "main", "spec_from_json", "spec_to_json", "thread_variables"]
@@ -121,6 +121,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code, facts = error.exit_code, {"error": str(error)}
     except KeyboardInterrupt:
         code, facts = EXIT_INTERRUPTED, {"error": "stopped"}
+    except MemoryError:
+        sys.stderr.write(f"my3dis: error: {OUT_OF_MEMORY}\n")
+        code, facts = ResourceError.exit_code, {"error": OUT_OF_MEMORY}
     except Exception as error:  # noqa: BLE001 (the outermost edge; the traceback is in the log)
         traceback.print_exc()
         code, facts = EXIT_BUG, {"error": f"a bug of ours: {error!r}"}
