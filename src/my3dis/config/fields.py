@@ -14,14 +14,15 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from my3dis.config.schema import Config, Frames
+from my3dis.config.experiment import Frames
+from my3dis.config.schema import Config
 
 __all__ = ["ENV_PREFIX", "SECTIONS", "SETTINGS", "Setting", "nearest_key", "value_of", "variable_of"]
 
 ENV_PREFIX = "MY3DIS_"
 NESTING = "__"
 _NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
-_PLURALS = {int: "whole numbers", str: "texts"}
+_PLURALS = {int: "whole numbers", float: "numbers", str: "texts"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +107,12 @@ def _expected(annotation: Any, metadata: list[Any]) -> str:  # noqa: ANN401 (a t
         return " or ".join("null" if a is type(None) else _expected(a, metadata) for a in arguments)
     if origin is Literal:
         return " or ".join(str(a) for a in arguments)
+    if origin is list and typing.get_origin(arguments[0]) is Literal:
+        return f"a list of {_expected(arguments[0], [])}"
     if origin is list:
         return f"a list of {_PLURALS[arguments[0]]}"
+    if origin is tuple:
+        return f"a list of {len(arguments)} {_PLURALS[arguments[0]]}"
     return " ".join([_NAMES[annotation], *_bounds(metadata)])
 
 

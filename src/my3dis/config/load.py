@@ -14,9 +14,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from my3dis.config.experiment import frames_from_text
 from my3dis.config.fields import ENV_PREFIX, NESTING, SECTIONS, SETTINGS, nearest_key, variable_of
 from my3dis.config.problems import describe, shown
-from my3dis.config.schema import Config, frames_from_text
+from my3dis.config.schema import Config
 from my3dis.config.yaml_text import read_yaml_file, read_yaml_value
 from my3dis.errors import ConfigError
 

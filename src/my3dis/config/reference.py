@@ -29,6 +29,8 @@ _SHORTCUTS = {
     "experiment.frames.start": "--frames",
     "experiment.frames.end": "--frames",
     "experiment.frames.step": "--frames",
+    "experiment.executor": "--executor",
+    "experiment.ray_address": "--address",
 }
 
 

@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from my3dis.config.schema import Slurm
+from my3dis.config.experiment import Slurm
 from my3dis.errors import PluginError, ResourceError
 from my3dis.scheduling.executors.cluster import Gone, Work
 from my3dis.scheduling.executors.cluster_run import run_on_cluster
 from my3dis.scheduling.executors.on_node import carry_out
 from my3dis.scheduling.executors.options import ExecutorOptions
-from my3dis.scheduling.executors.slurm_script import arrays_of, gone_of, parameters_of
+from my3dis.scheduling.executors.slurm_script import arrays_of, describe_arrays, gone_of, parameters_of
 from my3dis.scheduling.jobs import JobEvent, JobOutcome, Need, SweepPlan
 
 __all__ = ["SlurmCluster", "SlurmExecutor", "create"]
@@ -56,6 +56,10 @@ class SlurmExecutor:
     def gpus(self) -> int | None:
         """Return 1: a cluster is taken to have GPUs, since the machine that asks may have none."""
         return 1
+
+    def describe(self, plan: SweepPlan) -> tuple[str, ...]:
+        """Return the arrays of jobs that a plan becomes; SLURM's queue decides when they run."""
+        return describe_arrays(plan, plan.config.experiment.slurm)
 
     def run(self, plan: SweepPlan, observe: Callable[[JobEvent], None]) -> tuple[JobOutcome, ...]:
         """Run every job and return what became of each; see `my3dis.scheduling.jobs.Executor`.

@@ -6,10 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from my3dis.config.schema import Slurm
+from my3dis.config.experiment import Slurm
 from my3dis.scheduling.executors.cluster import Gone, Work
+from my3dis.scheduling.executors.words import work_of
+from my3dis.scheduling.jobs import SweepPlan
 
-__all__ = ["arrays_of", "gone_of", "parameters_of"]
+__all__ = ["arrays_of", "describe_arrays", "gone_of", "parameters_of"]
 
 _ROOM_MB = 512
 """For what runs beside the job's own process; SLURM counts all of it."""
@@ -82,6 +84,24 @@ def parameters_of(works: Sequence[Work], settings: Slurm) -> dict[str, Any]:
         "slurm_signal_delay_s": _SIGNAL_S,
         **{name: value for name, value in named.items() if value is not None},
     }
+
+
+def describe_arrays(plan: SweepPlan, settings: Slurm) -> tuple[str, ...]:
+    """Return a sentence about all work, and one about each array of jobs."""
+    works = [Work(key=job.id, job=job, need=job.need, alone=False, order="") for job in plan.jobs]
+    where = "processes on this machine, as submitit's stand-in" if settings.cluster == "local" else "SLURM"
+    lines = [f"{work_of(plan)} through {where}; its queue decides when"]
+    for group in arrays_of(works):
+        asked = parameters_of(group, settings)
+        parts = [
+            f"{asked['gpus_per_node']} GPU" if "gpus_per_node" in asked else "no GPU",
+            f"{asked['cpus_per_task']} processors",
+            f"{round(asked['mem_gb'] * 1024):,} MiB",
+            f"at most {asked['timeout_min']} min",
+            f"partition {asked['slurm_partition']}" if "slurm_partition" in asked else "",
+        ]
+        lines.append(f"array {asked['name']}: {len(group)} jobs, each {', '.join(p for p in parts if p)}")
+    return tuple(lines)
 
 
 def minutes_of(works: Sequence[Work], settings: Slurm) -> int:
