@@ -12,7 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from my3dis.errors import DataError
-from my3dis.metrics.average_precision import average_precision, constant_score_ap, evaluate_instances
+from my3dis.metrics.average_precision import (
+    average_precision,
+    constant_score_ap,
+    evaluate_instances,
+    precision_recall_curve,
+)
 from my3dis.metrics.matching import overlaps
 from my3dis.metrics.protocols import AP25_THRESHOLD, AP_THRESHOLDS, VOID
 from tests.metrics.build import instance_set
