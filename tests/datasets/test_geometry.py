@@ -23,6 +23,7 @@ from tests.datasets.miniatures import (
     scannet_corner,
     scannet_flat,
     scannet_sens,
+    scannetpp,
     tum,
 )
 
@@ -38,6 +39,7 @@ CORNERS: dict[str, Callable[[Path], Path]] = {
     "record3d-inner": partial(record3d, inner=True),
     "replica": replica,
     "replica-labelled": partial(replica, labelled=True),
+    **{f"scannetpp-{p}": partial(scannetpp, packing=p) for p in ("whole", "lz4", "deflate", "extracted")},
     "tum": tum,
 }
 DEPTH_M = {"multiscan_raw": 0.002}

@@ -28,6 +28,7 @@ from tests.datasets.miniatures.basic import (
 from tests.datasets.miniatures.raw_multiscan import multiscan_raw
 from tests.datasets.miniatures.raw_scannet import scannet_corner, scannet_flat, scannet_sens
 from tests.datasets.miniatures.rendered import replica
+from tests.datasets.miniatures.telephone import scannetpp
 from tests.datasets.miniatures.tum import tum
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "scannet_corner",
     "scannet_flat",
     "scannet_sens",
+    "scannetpp",
     "seven_scenes",
     "tum",
     "video",
@@ -65,6 +67,7 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "replica": replica,
     "scannet": scannet,
     "scannet_sens": scannet_sens,
+    "scannetpp": scannetpp,
     "seven_scenes": seven_scenes,
     "tum": tum,
     "video": video,
