@@ -3,8 +3,8 @@
     python benchmarks/degrade.py SCAN OUT [--seed 0] [--kind instance|part]
 
 OUT becomes a ``recorded_root``: ``level_2/<frame>.png``. Walls, floors and ceilings are left out. Per frame
-and mask: dropped (p 0.15), else split along a random line through it (0.15), else merged with a neighbour
-that it touches (0.10), else whole; then eroded or dilated by 0 to 3 px. The ids in an image are shuffled, so no
+and mask: dropped (p 0.15), else split along a random line through it (0.15), else merged with a
+neighbour that it touches (0.10), else whole; then eroded or dilated by 0 to 3 px. Ids are shuffled, so no
 identity leaks; the same seed gives the same masks.
 """
 
