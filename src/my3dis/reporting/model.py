@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from my3dis.reporting.colors import Color
+from my3dis.reporting.plots import Plots
 from my3dis.reporting.viewer import ViewerSection
 
 __all__ = [
@@ -277,6 +278,7 @@ class Report:
     instances: InstanceTable
     stages: StageTable
     drops: Drops
+    plots: Plots = field(default_factory=Plots)
     environment: tuple[LabelledText, ...] = ()
     settings: tuple[Setting, ...] = ()
     command: str = ""

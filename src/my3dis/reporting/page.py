@@ -12,11 +12,19 @@ from markupsafe import Markup
 from my3dis.reporting.bars import render_bars
 from my3dis.reporting.colors import hex_color
 from my3dis.reporting.curves import Chart, render_svg
+from my3dis.reporting.formats import (
+    UNKNOWN,
+    format_count,
+    format_megabytes,
+    format_score,
+    format_seconds,
+)
 from my3dis.reporting.gantt import render_gantt
 from my3dis.reporting.model import Panel, Report, WarningRow
 from my3dis.reporting.pictures import data_uri
 
 __all__ = [
+    "UNKNOWN",
     "format_count",
     "format_megabytes",
     "format_score",
@@ -27,7 +35,6 @@ __all__ = [
 ]
 
 _MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
-UNKNOWN = "\u2013"
 
 
 def render_page(report: Report) -> str:
@@ -94,37 +101,6 @@ def markdown_code(value: object) -> Markup:
     fence = "`" * (longest + 1)
     pad = " " if line.startswith("`") or line.endswith("`") else ""
     return Markup(f"{fence}{pad}{line}{pad}{fence}")  # noqa: S704 - the fence is longer than any run inside
-
-
-def format_count(value: float | None) -> str:
-    """Return a whole number with thousands separated, or a dash."""
-    return UNKNOWN if value is None else f"{round(value):,}"
-
-
-def format_seconds(value: float | None) -> str:
-    """Return a duration as people say it, or a dash."""
-    if value is None:
-        return UNKNOWN
-    if value < 10:
-        return f"{value:.1f} s"
-    if value < 120:
-        return f"{value:.0f} s"
-    minutes, seconds = divmod(round(value), 60)
-    if minutes < 60:
-        return f"{minutes} min {seconds:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def format_megabytes(value: float | None) -> str:
-    """Return an amount of memory given in megabytes, or a dash."""
-    if value is None:
-        return UNKNOWN
-    return f"{value / 1024:.1f} GB" if value >= 1024 else f"{value:.0f} MB"
-
-
-def format_score(value: float | None) -> str:
-    """Return a fraction as per cent with one decimal, or a dash where it is undefined."""
-    return UNKNOWN if value is None else f"{100 * value:.1f}"
 
 
 def _chart_svg(chart: Chart, height: int = 300) -> Markup:

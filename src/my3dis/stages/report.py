@@ -48,6 +48,7 @@ from my3dis.stages.report_material import (
     poses_of,
     timeline_of,
 )
+from my3dis.stages.report_plots import plots_of
 from my3dis.stages.report_scores import score_table
 from my3dis.stages.report_viewer import viewer_of
 from my3dis.types import InstanceSet, MaskSet
@@ -193,6 +194,7 @@ def _assemble(
     instances = load_instances(context, facts)
     scores = _scores(context, facts)
     settings = flat_settings(context.config.model_dump(mode="json"), Config().model_dump(mode="json"))
+    by_level = drawn.by_level if isinstance(drawn, DrawnMasks) else ()
     viewer, room, table = _in_3d(context, instances, tracked)
     return Report(
         scene=overview.scene,
@@ -210,6 +212,7 @@ def _assemble(
         instances=table,
         stages=facts.stage_table(),
         drops=count_drops(context, facts),
+        plots=plots_of(context, facts, tracked, by_level, scores),
         environment=facts.environment,
         settings=settings,
         command=_command(context, facts, settings),
