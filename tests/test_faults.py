@@ -37,7 +37,7 @@ OPTIONS = (
     *("--set", "stages.tracker.comparison_sampling.max=2"),
     *("--set", "stages.tracker.checkpoint_every=2"),
 )
-BUILT_IN_OPTIONS = ("--set", "stages.tracker.checkpoint_every=10")
+BUILT_IN_OPTIONS = (*OPTIONS, "--set", "stages.tracker.checkpoint_every=10")
 # The command line with every disk taken for a network, as it is where the journal must be the safe one.
 ON_NETWORK = (
     "import my3dis.archive.writer as writer; writer.on_network = lambda path: True; "
