@@ -25,6 +25,7 @@ from tests.datasets.miniatures.basic import (
     seven_scenes,
     video,
 )
+from tests.datasets.miniatures.motion import colmap
 from tests.datasets.miniatures.raw_multiscan import multiscan_raw
 from tests.datasets.miniatures.raw_scannet import scannet_corner, scannet_flat, scannet_sens
 from tests.datasets.miniatures.rendered import replica
@@ -36,6 +37,7 @@ __all__ = [
     "HEIGHT",
     "WIDTH",
     "WRITERS",
+    "colmap",
     "color",
     "images",
     "intrinsics",
@@ -59,6 +61,7 @@ __all__ = [
 ]
 
 WRITERS: dict[str, Callable[[Path], Path]] = {
+    "colmap": colmap,
     "images": images,
     "multiscan": multiscan,
     "multiscan_raw": multiscan_raw,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
@@ -49,16 +50,17 @@ def more(length: int) -> bytes:
     return b"\xff" * (rest // 255) + bytes([rest % 255])
 
 
-def write_depth(path: Path, packing: str) -> None:
+@functools.cache
+def depth_bin(packing: str) -> bytes:
     frames = [room.depth_m(i, DEPTH_WIDTH, DEPTH_HEIGHT) for i in range(FRAMES)]
     if packing == "whole":
-        path.write_bytes(raw_deflate(b"".join(d.astype("<f4").tobytes() for d in frames)))
-        return
-    with path.open("wb") as file:
-        for depth in frames:
-            steps = (1000 * depth).round().astype("<u2").tobytes()
-            packed = lz4_packed(steps) if packing == "lz4" else raw_deflate(depth.astype("<f4").tobytes())
-            file.write(len(packed).to_bytes(4, "little") + packed)
+        return raw_deflate(b"".join(d.astype("<f4").tobytes() for d in frames))
+    parts = []
+    for depth in frames:
+        steps = (1000 * depth).round().astype("<u2").tobytes()
+        packed = lz4_packed(steps) if packing == "lz4" else raw_deflate(depth.astype("<f4").tobytes())
+        parts.append(len(packed).to_bytes(4, "little") + packed)
+    return b"".join(parts)
 
 
 def scannetpp(root: Path, *, packing: str = "whole") -> Path:
@@ -76,7 +78,7 @@ def scannetpp(root: Path, *, packing: str = "whole") -> Path:
         for i in range(FRAMES):
             writer.write(np.ascontiguousarray(color(i)[..., ::-1]))
         writer.release()
-        write_depth(folder / "depth.bin", packing)
+        (folder / "depth.bin").write_bytes(depth_bin(packing))
     records = {
         f"frame_{i:06d}": {
             "timestamp": 100 + i / 60,
