@@ -12,7 +12,7 @@ from typing import NoReturn
 from my3dis.config.load import Option, option_from_text
 from my3dis.errors import ConfigError
 
-__all__ = ["Commands", "Parser", "add_command", "add_settings", "make_parser"]
+__all__ = ["Commands", "Parser", "add_command", "add_executor", "add_settings", "make_parser"]
 
 Commands = argparse._SubParsersAction
 
@@ -97,6 +97,15 @@ def add_settings(parser: Parser) -> None:
     ):
         kind = Path if option == "--output" else str
         parser.add_argument(option, metavar=metavar, action=_Set, dest=key, type=kind, help=text)
+
+
+def add_executor(parser: Parser) -> None:
+    """Add the options that say where the jobs of a list of scenes run; `add_settings` comes before."""
+    for option, key, metavar, text in (
+        ("--executor", "experiment.executor", "NAME", "where jobs run: local, ray or slurm; default local"),
+        ("--address", "experiment.ray_address", "HOST:PORT", "of the Ray cluster; auto = of this machine"),
+    ):
+        parser.add_argument(option, metavar=metavar, action=_Set, dest=key, help=text)
 
 
 class _Set(argparse.Action):

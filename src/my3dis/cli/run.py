@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from my3dis.cli.parser import Commands, Parser, add_command, add_settings
+from my3dis.cli.parser import Commands, Parser, add_command, add_executor, add_settings
 from my3dis.errors import ConfigError, StageError
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ my3dis run --scan video.mp4 --output runs --frames 0:600:10 --levels 2,4
 my3dis run --scan scans/scene0000_00 --output runs --set stages.lift.min_points=100
 my3dis run experiment.yaml               every scene that the settings name, several at once
 my3dis run experiment.yaml --dry-run     say what would be done
+my3dis run experiment.yaml --executor ray --address auto
+                                         the same on a Ray cluster; --executor slurm through SLURM
 my3dis run experiment.yaml --json        the result for scripts, failures included
 
 The same command continues a run that was stopped, and repeats only what a changed setting affects.
@@ -55,6 +57,7 @@ The same command continues a run that was stopped, and repeats only what a chang
     )
     run.add_argument("--scan", metavar="PATH", type=Path, help="folder or video file of one scan")
     add_settings(run)
+    add_executor(run)
     run.add_argument("--keep", action="store_true", help="refuse to replace results made with other settings")
     _add_profile(run)
     run.add_argument("--dry-run", action="store_true", help="say what would be done and do nothing")
@@ -131,6 +134,9 @@ def _run_settings(arguments: argparse.Namespace, console: Console, output: JsonO
         if arguments.dry_run:
             return _print_plan(arguments, config, output)
         return _run_list(arguments, console, config, output)
+    display = display_for(arguments, console)
+    if config.experiment.executor != "local":
+        display.say("Executor", f"one scan runs here; {config.experiment.executor} is for lists of scenes")
     result = run_scan(
         arguments.scan,
         None,
@@ -138,7 +144,7 @@ def _run_settings(arguments: argparse.Namespace, console: Console, output: JsonO
         keep=arguments.keep,
         dry_run=arguments.dry_run,
         profile_memory=arguments.profile_memory,
-        display=display_for(arguments, console),
+        display=display,
     )
     if output.wanted:
         output.print_run(result, planned=arguments.dry_run)
@@ -158,25 +164,28 @@ def _settings_file(arguments: argparse.Namespace) -> Path | None:
 
 
 def _print_plan(arguments: argparse.Namespace, config: Config, output: JsonOutput) -> int:
+    from my3dis.scheduling.executors.choose import executor_for
     from my3dis.scheduling.plan import format_plan, survey_sweep
 
-    survey = survey_sweep(config, keep=arguments.keep)
+    executor = executor_for(config)
+    survey = survey_sweep(config, keep=arguments.keep, gpus=executor.gpus())
     if output.wanted:
         output.print_plan(survey.plan, survey.notes)
     else:
-        print(format_plan(survey.plan, survey.notes, survey.capacity))
+        there = executor.describe(survey.plan)
+        print(format_plan(survey.plan, survey.notes, survey.capacity, elsewhere=there))
     return 0
 
 
 def _run_list(arguments: argparse.Namespace, console: Console, config: Config, output: JsonOutput) -> int:
     from my3dis.cli.console import dashboard_of
-    from my3dis.scheduling.executors.local import create
+    from my3dis.scheduling.executors.choose import executor_for
     from my3dis.scheduling.executors.options import ExecutorOptions
     from my3dis.scheduling.plan import plan_sweep
     from my3dis.scheduling.sweep import run_sweep
 
-    plan = plan_sweep(config, keep=arguments.keep)
-    executor = create(ExecutorOptions(profile_memory=arguments.profile_memory))
+    executor = executor_for(config, ExecutorOptions(profile_memory=arguments.profile_memory))
+    plan = plan_sweep(config, keep=arguments.keep, gpus=executor.gpus())
     dashboard = dashboard_of(plan, arguments, console)
     with dashboard:
         result = run_sweep(

@@ -44,13 +44,20 @@ def wall_seconds(plan: SweepPlan, capacity: Capacity) -> float:
     return max(bounds)
 
 
-def format_plan(plan: SweepPlan, notes: Sequence[str] = (), capacity: Capacity | None = None) -> str:
+def format_plan(
+    plan: SweepPlan,
+    notes: Sequence[str] = (),
+    capacity: Capacity | None = None,
+    *,
+    elsewhere: Sequence[str] = (),
+) -> str:
     """Return the table of a plan: per scene what is made, what is taken over, why, and how long it may take.
 
     Args:
         plan: what will be done.
         notes: sentences to print below, as `my3dis.scheduling.plan.survey_sweep` gives them.
         capacity: what there is to run on; this machine when None.
+        elsewhere: sentences about the cluster on which it runs instead of this machine.
     """
     rows = _shortened([*_rows(plan)])
     head = ("scene", "make", "taken over", "why", "about")
@@ -59,7 +66,9 @@ def format_plan(plan: SweepPlan, notes: Sequence[str] = (), capacity: Capacity |
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in (head, *rows)
     ]
-    lines = [*table, "", *_totals(plan, capacity or machine_capacity())]
+    lines = [*table, "", *_totals(plan)]
+    if plan.jobs:
+        lines += elsewhere or _machine(plan, capacity or machine_capacity())
     lines += [f"- {note}" for note in notes]
     if plan.reused:
         lines.append(f"- {_CHANGES_LATER}")
@@ -97,7 +106,7 @@ def _shortened(rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
     return [*rows[:_FIRST], (text, made, taken, "", ""), *rows[-_LAST:]]
 
 
-def _totals(plan: SweepPlan, capacity: Capacity) -> Iterator[str]:
+def _totals(plan: SweepPlan) -> Iterator[str]:
     busy = {job.scene for job in plan.jobs}
     yield (
         f"{len(plan.scenes):,} scenes: {len(busy):,} to be made in {len(plan.jobs):,} jobs, "
@@ -119,6 +128,12 @@ def _totals(plan: SweepPlan, capacity: Capacity) -> Iterator[str]:
         share = max(need.gpu_memory_mb for need in on_gpu)
         line += f"; {len(on_gpu):,} jobs lease {f'{share:,} MiB of a GPU' if share else 'a whole GPU'}"
     yield line
+
+
+def _machine(plan: SweepPlan, capacity: Capacity) -> Iterator[str]:
+    """Yield what this machine makes of a plan."""
+    needs = [job.need for job in plan.jobs]
+    memory_mb = max(need.memory_mb for need in needs)
     offered = [_counted(capacity.threads, "processor"), f"{capacity.memory_mb:,} MiB for jobs"]
     offered += [_counted(len(capacity.gpus), "GPU")] if capacity.gpus else []
     parallel = plan.config.experiment.parallel_scenes
@@ -126,7 +141,7 @@ def _totals(plan: SweepPlan, capacity: Capacity) -> Iterator[str]:
     work = format_seconds(sum(job.seconds for job in plan.jobs))
     wall = format_seconds(wall_seconds(plan, capacity))
     yield f"about {work} of work; at least {wall} with {', '.join(offered)}"
-    if memory[-1] > capacity.memory_mb:
+    if memory_mb > capacity.memory_mb:
         yield f"the largest job reserves more than these {capacity.memory_mb:,} MiB: it will run alone"
     lacking = next((why for need in needs if (why := capacity.gpus_lack(need))), None)
     if lacking:

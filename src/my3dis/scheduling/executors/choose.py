@@ -7,7 +7,7 @@ from typing import Protocol
 
 from my3dis.config import Config
 from my3dis.scheduling.executors.options import ExecutorOptions
-from my3dis.scheduling.jobs import Executor
+from my3dis.scheduling.jobs import Executor, SweepPlan
 
 __all__ = ["PlannedExecutor", "executor_for"]
 
@@ -17,6 +17,10 @@ class PlannedExecutor(Executor, Protocol):
 
     def gpus(self) -> int | None:
         """Return how many GPUs there are for jobs; None = those of this machine."""
+        ...
+
+    def describe(self, plan: SweepPlan) -> tuple[str, ...]:
+        """Return sentences about where a plan would run; none where that is this machine."""
         ...
 
 

@@ -89,6 +89,10 @@ class Cluster(Protocol):
         """Take back attempts that have not begun, or end them whatever they do."""
         ...
 
+    def close(self) -> None:
+        """Leave nothing behind on this machine; called once everything is over or was cancelled."""
+        ...
+
     def clear(self, folder: Path) -> None:
         """Take back what an earlier driver left in the queue; ``folder`` is that of its sweep."""
         ...

@@ -175,6 +175,7 @@ class ClusterSweep:
         if self._sent:
             self._folder.stop(at_once=True)
             self._cluster.cancel(list(self._sent), at_once=True)
+        self._cluster.close()
 
     def _choose(self) -> list[Job]:
         """Return the jobs to hand over now."""

@@ -36,6 +36,11 @@ class LocalExecutor:
     def gpus(self) -> int | None:
         """Return None: this machine is looked at when the plan is made."""
 
+    def describe(self, plan: SweepPlan) -> tuple[str, ...]:
+        """Return nothing: a plan says itself what this machine makes of it."""
+        del plan
+        return ()
+
     def run(self, plan: SweepPlan, observe: Callable[[JobEvent], None]) -> tuple[JobOutcome, ...]:
         """Run every job and return what became of each; see `my3dis.scheduling.jobs.Executor`.
 

@@ -15,7 +15,14 @@ from my3dis.scheduling.executors.cluster import Gone, Work
 from my3dis.scheduling.executors.cluster_run import run_on_cluster
 from my3dis.scheduling.executors.on_node import carry_out
 from my3dis.scheduling.executors.options import ExecutorOptions
-from my3dis.scheduling.executors.ray_nodes import Node, lack_of, nodes_of, request_of
+from my3dis.scheduling.executors.ray_nodes import (
+    Node,
+    describe_nodes,
+    lack_of,
+    nodes_of,
+    request_of,
+)
+from my3dis.scheduling.executors.words import work_of
 from my3dis.scheduling.jobs import JobEvent, JobOutcome, Need, SweepPlan
 
 __all__ = ["RayCluster", "RayExecutor", "create"]
@@ -57,6 +64,18 @@ class RayExecutor:
             return None
         with _connected(self._options.address):
             return sum(node.gpus for node in nodes_of(_library().nodes()))
+
+    def describe(self, plan: SweepPlan) -> tuple[str, ...]:
+        """Return what the cluster has and the least time that a plan takes there.
+
+        Raises:
+            ResourceError: if the cluster cannot be reached.
+        """
+        address = self._options.address
+        if address is None:
+            return (f"{work_of(plan)} on a Ray that is started on this machine",)
+        with _connected(address):
+            return describe_nodes(plan, nodes_of(_library().nodes()), address)
 
     def run(self, plan: SweepPlan, observe: Callable[[JobEvent], None]) -> tuple[JobOutcome, ...]:
         """Run every job and return what became of each; see `my3dis.scheduling.jobs.Executor`.
@@ -130,6 +149,9 @@ class RayCluster:
         for reference, key in self._tasks.items():
             if key in keys:
                 self._ray.cancel(reference, force=at_once)
+
+    def close(self) -> None:
+        """Do nothing: whoever connected to Ray disconnects."""
 
     def clear(self, folder: Path) -> None:
         """Do nothing: Ray itself ends the tasks of a driver that is gone."""

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from my3dis.scheduling.jobs import Need
+from my3dis.scheduling.executors.words import work_of
+from my3dis.scheduling.jobs import Need, SweepPlan
 
-__all__ = ["Node", "lack_of", "nodes_of", "request_of"]
+__all__ = ["Node", "describe_nodes", "lack_of", "nodes_of", "request_of"]
 
 _MIB = 1 << 20
 _PARTS = 10_000
@@ -88,3 +89,13 @@ def request_of(need: Need, nodes: Sequence[Node], *, alone: bool, gpu_mb: int) -
         "memory": min(need.memory_mb, memory_mb) * _MIB,
         "max_retries": 0,
     }
+
+
+def describe_nodes(plan: SweepPlan, nodes: Sequence[Node], address: str) -> tuple[str, ...]:
+    """Return what a cluster has, and which jobs of a plan can never run there."""
+    threads, gpus = sum(node.threads for node in nodes), sum(node.gpus for node in nodes)
+    memory_mb = sum(node.memory_mb for node in nodes)
+    has = f"{len(nodes)} machines with {threads} processors, {memory_mb:,} MiB and {gpus} GPUs"
+    lines = [f"{work_of(plan)} on the Ray cluster at {address}: {has}"]
+    lacking = next((why for job in plan.jobs if (why := lack_of(job.need, nodes))), None)
+    return (*lines, *((f"some jobs cannot run there: {lacking}",) if lacking else ()))

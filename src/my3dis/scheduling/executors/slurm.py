@@ -27,6 +27,7 @@ _ASK_EVERY_S = 20.0
 _PACE_S = {"slurm": 1.0, "local": 0.1}
 _SETTLE_S = {"slurm": 10.0, "local": 0.5}
 _GATHER_S = {"slurm": 5.0, "local": 0.0}
+_LAST_WAIT_S = 5.0
 _IDS = "slurm_jobs.json"
 
 
@@ -94,6 +95,7 @@ class SlurmCluster:
         self.pace_s, self.settle_s, self.gather_s = _PACE_S[kind], _SETTLE_S[kind], _GATHER_S[kind]
         self._jobs: dict[str, Any] = {}
         self._unfit: set[str] = set()
+        self._over: list[Any] = []
         self._asked_at = time.monotonic()
         if kind == "slurm" and self._submitit.AutoExecutor.which() != "slurm":
             raise ResourceError(
@@ -144,8 +146,7 @@ class SlurmCluster:
             for job in list(self._jobs.values())[:1]:  # one question is about all of them
                 job.get_info(mode="force")
         found = [(key, gone) for key, job in self._jobs.items() if (gone := self._look(job, asks=asks))]
-        for key, _ in found:
-            del self._jobs[key]
+        self._over.extend(self._jobs.pop(key) for key, _ in found)
         return found
 
     def cancel(self, keys: Sequence[str], *, at_once: bool) -> None:
@@ -156,6 +157,15 @@ class SlurmCluster:
         elif at_once:
             for job in jobs:
                 job.cancel(check=False)
+
+    def close(self) -> None:
+        """Wait for the processes that stand in for SLURM."""
+        if self._settings.cluster == "local":
+            until = time.monotonic() + _LAST_WAIT_S
+            while any(job.get_info()["jobState"] == "RUNNING" for job in (*self._over, *self._jobs.values())):
+                if time.monotonic() > until:
+                    break
+                time.sleep(0.05)
 
     def clear(self, folder: Path) -> None:
         """Take an earlier driver's jobs out of the queue; those that run hear of it by the sweep's folder."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from my3dis.scheduling.jobs import Job, JobEvent
+from my3dis.scheduling.format_plan import format_seconds
+from my3dis.scheduling.jobs import Job, JobEvent, SweepPlan
 from my3dis.scheduling.process import Ended
 
-__all__ = ["Facts", "Observe", "figures", "started", "tell"]
+__all__ = ["Facts", "Observe", "figures", "started", "tell", "work_of"]
 
 Observe = Callable[[JobEvent], None]
 Facts = dict[str, float | int | str]
@@ -48,3 +49,8 @@ def figures(ended: Ended) -> Facts:
     if ended.signal is not None:
         found["signal"] = ended.signal
     return found
+
+
+def work_of(plan: SweepPlan) -> str:
+    """Return how much work a plan is, in words."""
+    return f"about {format_seconds(sum(job.seconds for job in plan.jobs))} of work"
