@@ -19,6 +19,8 @@ ALLOWED = {
     "datasets/gt_replica.py",
     "datasets/gt_scannet.py",
     "stages/evaluate.py",
+    "stages/evaluate_files.py",
+    "stages/evaluate_tracks.py",
     "backends/proposers/oracle.py",
     "backends/trackers/oracle.py",
 }

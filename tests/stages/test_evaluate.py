@@ -21,6 +21,7 @@ from my3dis.runs.layout import RunLayout
 from my3dis.runs.scores import load_scores
 from my3dis.stages import evaluate
 from my3dis.stages.context import StageContext
+from my3dis.stages.evaluate_files import evaluate_files
 from my3dis.types import Frame, MaskSet, ScanOverview, SceneCloud
 from tests.metrics.build import instance_set
 
@@ -255,15 +256,15 @@ def test_files_are_scored_like_the_stage(context: StageContext, tmp_path: Path) 
     assert truth is not None
     for predictions in (context.layout.root, context.layout.instances):
         for gt in (truth, truth.parent):
-            scores = evaluate.evaluate_files(predictions, gt)
+            scores = evaluate_files(predictions, gt)
             assert scores.instances == expected.instances
             assert scores.parents == expected.parents
-    parts = evaluate.evaluate_files(context.layout.root, truth / "gt_parts.txt", "class_agnostic_parts")
+    parts = evaluate_files(context.layout.root, truth / "gt_parts.txt", "class_agnostic_parts")
     # The text file alone does not say that part 5 is a wall's, so it counts: R 4/5, P 1.
     best = parts.best("parts", "constant")
     assert best is not None
     assert (best.n_gt, best.ap50) == (5, pytest.approx(0.8))
-    objects = evaluate.evaluate_files(context.layout.root, truth / "gt_instances.txt")
+    objects = evaluate_files(context.layout.root, truth / "gt_instances.txt")
     assert objects.best("objects") == expected.best("objects")
 
 
@@ -272,7 +273,7 @@ def test_protocol_without_void_counts_the_rest_as_an_object(context: StageContex
     save_instances(context.layout.instances, perfect())
     truth = context.reader.overview.ground_truth
     assert truth is not None
-    scores = evaluate.evaluate_files(context.layout.root, truth, "no_void")
+    scores = evaluate_files(context.layout.root, truth, "no_void")
     row = scores.best("objects", "constant")
     assert row is not None
     # Chairs and wall found, the rest missed: R 3/4, P 1.
@@ -285,16 +286,16 @@ def test_wrong_files_give_one_sentence(context: StageContext, tmp_path: Path) ->
     truth = context.reader.overview.ground_truth
     assert truth is not None
     with pytest.raises(DataError, match=r"instances\.npz"):
-        evaluate.evaluate_files(tmp_path, truth)
+        evaluate_files(tmp_path, truth)
     save_instances(context.layout.instances, perfect())
     with pytest.raises(ConfigError, match="class_agnostic"):
-        evaluate.evaluate_files(context.layout.root, truth, "class_agnostik")
+        evaluate_files(context.layout.root, truth, "class_agnostik")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"gt_instances\.txt"):
-        evaluate.evaluate_files(context.layout.root, tmp_path / "empty")
+        evaluate_files(context.layout.root, tmp_path / "empty")
     for text in ("1\nchair\n", "1\n-2\n", "99999999999\n"):
         (tmp_path / "bad.txt").write_text(text)
         with pytest.raises(DataError, match="whole number"):
-            evaluate.evaluate_files(context.layout.root, tmp_path / "bad.txt")
+            evaluate_files(context.layout.root, tmp_path / "bad.txt")
     with pytest.raises(DataError, match="missing"):
-        evaluate.evaluate_files(context.layout.root, tmp_path / "missing")
+        evaluate_files(context.layout.root, tmp_path / "missing")

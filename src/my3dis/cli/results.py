@@ -27,15 +27,38 @@ def add_commands(commands: Commands[Parser]) -> None:
     evaluate = add_command(
         commands,
         "evaluate",
-        "score 3D instances against ground truth",
+        "score 3D instances, or tracks in the image, against ground truth",
         """
 my3dis evaluate runs/scene0000_00/default --gt scans/scene0000_00/gt
 my3dis evaluate instances.npz --gt gt_instances.txt --json scores.json
+my3dis evaluate runs --gt gt_txt --protocol scannet_v2_merged --scenes val.txt
+my3dis evaluate runs/scene0000_00/default --gt scans/scene0000_00/gt --protocol identity
+docs/evaluation.md explains the protocols.
 """,
     )
-    evaluate.add_argument("predictions", metavar="RUN_DIR|instances.npz", type=Path, help="what to score")
-    evaluate.add_argument("--gt", metavar="FILE|DIR", type=Path, required=True, help="ground truth")
+    evaluate.add_argument(
+        "predictions",
+        metavar="RUN_DIR|instances.npz|DIR",
+        type=Path,
+        help="what to score; DIR: many scenes, as runs, .npz files or ScanNet's text files",
+    )
+    evaluate.add_argument(
+        "--gt",
+        metavar="FILE|DIR",
+        type=Path,
+        required=True,
+        help="ground truth; for many scenes a folder of <scene>.txt, <scene>.npz or scans",
+    )
     evaluate.add_argument("--protocol", metavar="NAME", help="how to score; default class_agnostic")
+    evaluate.add_argument("--run", metavar="NAME", help="which run, where scenes have several")
+    evaluate.add_argument(
+        "--scenes", metavar="FILE", type=Path, help="score the scenes listed there; default all"
+    )
+    evaluate.add_argument(
+        "--ten",
+        action="store_true",
+        help="mean over ten overlaps up to 0.95 instead of ScanNet's nine; compares with no published figure",
+    )
     evaluate.add_argument("--json", metavar="FILE", type=Path, help="write all scores there too")
     evaluate.set_defaults(call=_evaluate)
 
@@ -104,10 +127,11 @@ my3dis verify runs/scan1/default/tracks.my3dis --salvage tracks-saved.my3dis
 def _evaluate(arguments: argparse.Namespace, console: Console) -> int:
     del console
     from my3dis.runs.scores import format_scores, save_scores
-    from my3dis.stages.evaluate import evaluate_files
+    from my3dis.stages.evaluate_files import EvaluateOptions, evaluate_files
 
     protocol = {} if arguments.protocol is None else {"protocol": arguments.protocol}
-    scores = evaluate_files(arguments.predictions, arguments.gt, **protocol)
+    options = EvaluateOptions(run=arguments.run, scenes=arguments.scenes, ten=arguments.ten)
+    scores = evaluate_files(arguments.predictions, arguments.gt, options=options, **protocol)
     print(format_scores(scores))
     if arguments.json is not None:
         save_scores(arguments.json, scores)

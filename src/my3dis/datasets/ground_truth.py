@@ -3,11 +3,17 @@
 The folder holds ``gt_instances.txt`` (a line per vertex: label id * 1000 + object id), ``gt_parts.txt``
 (part id), ``gt_structural.txt`` (1 = wall, floor, ceiling), ``hierarchy.json`` (which part belongs to
 which object) and 16-bit label images ``instance/<frame>.png`` and ``part/<frame>.png``; 0 = none.
+
+A single file is read too: text with an id per vertex, as benchmarks have it, or ``.npz`` with the arrays
+``instances``, ``parts``, ``structural`` (each (P,)), ``object_of_part`` ((M, 2) part and object) and
+``structural_objects``, of which it needs ``instances`` or ``parts`` only.
 """
 
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +22,22 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from my3dis.datasets.files import read_bytes, read_label_map
+from my3dis.datasets.files import read_bytes, read_color, read_label_map
 from my3dis.errors import DataError
 from my3dis.types.checks import frozen_array
 
-__all__ = ["GroundTruth", "load_frame_labels", "load_ground_truth"]
+__all__ = [
+    "GroundTruth",
+    "load_annotation",
+    "load_frame_labels",
+    "load_ground_truth",
+    "load_vertex_ids",
+    "load_vertex_truth",
+]
+
+_DAMAGE = (ValueError, KeyError, TypeError, EOFError, OverflowError, NotImplementedError, RuntimeError)
+_PNG_HEAD, _PNG_COLOR_TYPE, _PNG_PALETTE = 26, 25, 3
+_VOID_INDEX = 255
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -84,6 +101,80 @@ def load_frame_labels(folder: Path, frame_name: str, kind: Literal["instance", "
         DataError: if the image is missing, truncated or not single-channel.
     """
     return read_label_map(folder / kind / f"{frame_name}.png")
+
+
+def load_annotation(path: Path) -> NDArray[np.int32]:
+    """Load one frame's annotation of a video, 0 = none; (H, W) int32.
+
+    Either one channel of object ids, or a PNG with a palette of the VOC kind, as DAVIS 2017 has them; 255 in
+    a palette is void and becomes -1.
+
+    Raises:
+        DataError: if the image is missing, truncated or of another kind.
+    """
+    head = read_bytes(path, "a PNG of object ids")[:_PNG_HEAD]
+    if len(head) < _PNG_HEAD or head[_PNG_COLOR_TYPE] != _PNG_PALETTE:
+        return read_label_map(path)
+    colours = read_color(path).astype(np.int32)
+    ids = np.zeros(colours.shape[:2], np.int32)
+    # Each group of three bits of an id goes to one bit of red, green and blue, the highest first.
+    for group in range(3):
+        for channel in range(3):
+            ids |= ((colours[..., channel] >> (7 - group)) & 1) << (3 * group + channel)
+    ids[ids == _VOID_INDEX] = -1
+    return ids
+
+
+def load_vertex_truth(path: Path) -> GroundTruth:
+    """Load an ``.npz`` of ground truth.
+
+    Raises:
+        DataError: if it is damaged, or has neither ``instances`` nor ``parts``.
+    """
+    expected = "an .npz of whole numbers: instances or parts (P,), perhaps structural, object_of_part"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = {name: np.asarray(file[name]) for name in file.files}
+        pairs = found.get("object_of_part", np.zeros((0, 2), np.int64)).reshape(-1, 2).astype(np.int64)
+        whole = found.get("structural_objects", np.zeros(0, np.int64)).ravel().astype(np.int64)
+        structural = found.get("structural")
+        truth = GroundTruth(
+            instances=_whole(found.get("instances")),
+            parts=_whole(found.get("parts")),
+            structural=None if structural is None else structural.astype(np.bool_),
+            object_of_part=tuple(sorted((int(part), int(of)) for part, of in pairs.tolist())),
+            structural_objects=frozenset(whole.tolist()),
+        )
+    except OSError as error:
+        raise DataError(f"{path}: expected {expected}, found no readable file ({error})") from error
+    except (*_DAMAGE, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path}: expected {expected}, found something else ({error})") from error
+    if truth.instances is None and truth.parts is None:
+        raise DataError(f"{path}: expected {expected}, found {', '.join(found) or 'nothing'}")
+    return truth
+
+
+def _whole(values: NDArray[np.generic] | None) -> NDArray[np.int32] | None:
+    if values is None:
+        return None
+    if values.ndim != 1 or values.dtype.kind not in "iu":
+        raise ValueError(f"an array of {values.dtype} and shape {values.shape}")
+    wide = values.astype(np.int64)
+    if len(wide) and not 0 <= int(wide.min()) <= int(wide.max()) <= np.iinfo(np.int32).max:
+        raise ValueError(f"ids {wide.min()}..{wide.max()}")
+    return wide.astype(np.int32)
+
+
+def load_vertex_ids(path: Path) -> NDArray[np.int32]:
+    """Load (P,) ids from a text file with one whole number per vertex.
+
+    Raises:
+        DataError: if it is missing or holds something else, naming the entry.
+    """
+    values = _labels(path)
+    if values is None:
+        raise DataError(f"{path}: expected one whole number a line, found no file; check the path")
+    return values
 
 
 def _labels(path: Path) -> NDArray[np.int32] | None:

@@ -2,39 +2,42 @@
 
 Schema 1, written from the records below: ``schema``, ``scenes`` (names), ``thresholds`` (the overlaps
 that AP is the mean of), ``instances`` (rows of `InstanceScore`), ``identity`` (`IdentityScore` or null),
-``parents`` (`ParentScore` or null), ``notes`` (sentences: what was not scored and why). Scores are
+``parents`` (`ParentScore` or null), ``notes`` (sentences: what was not scored and why), ``identities``
+(`IdentityScore` of every level) and ``videos`` (`VideoScore`), where these were asked for. Scores are
 fractions in [0, 1]; null = undefined, for example AP without ground truth.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from my3dis.errors import DataError
 from my3dis.metrics.average_precision import ApResult
+from my3dis.metrics.by_class import ClassResult
 from my3dis.metrics.hierarchy import ParentConsistency
 from my3dis.metrics.protocols import AP_THRESHOLDS, ScoreMode
-from my3dis.metrics.video import IdentityScores
 from my3dis.runs.files import atomic_write_json, read_json
+from my3dis.runs.score_text import format_scores
+from my3dis.runs.track_scores import IdentityScore, Target, VideoScore, number
 
 __all__ = [
     "SCHEMA",
+    "ClassScore",
     "IdentityScore",
     "InstanceScore",
     "ParentScore",
     "Scores",
+    "Target",
     "ThresholdScore",
+    "VideoScore",
     "format_scores",
     "load_scores",
     "save_scores",
 ]
 
 SCHEMA: Literal[1] = 1
-Target = Literal["objects", "parts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +56,18 @@ class ThresholdScore:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClassScore:
+    """One class of an `InstanceScore` whose protocol scores classes apart."""
+
+    label: int
+    ap: float | None
+    ap50: float | None
+    ap25: float | None
+    n_gt: int
+    n_predictions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceScore:
     """Average precision of one selection of 3D instances.
 
@@ -64,9 +79,11 @@ class InstanceScore:
         scores: ``ranked`` (confidences as predicted) or ``constant`` (1 for every instance).
         min_region: smaller instances do not count, points.
         scenes: names of the scenes pooled.
-        ap, ap50, ap25: AP over the nine thresholds, at 0.50 and at 0.25.
+        ap, ap50, ap25: AP over the thresholds (nine unless ten were asked for), at 0.50 and at 0.25.
         n_gt, n_predictions, dropped_small: instances that count, predictions scored and left out.
-        thresholds: the nine thresholds and, last, 0.25.
+        thresholds: those of `ap` and, last, 0.25.
+        closed_form: R (1 + P) / 2 over the thresholds of `ap`: what a constant `ap` must be.
+        classes: each class alone, where the protocol scores classes apart; the rest are then means over them.
     """
 
     target: Target
@@ -83,6 +100,8 @@ class InstanceScore:
     n_predictions: int
     dropped_small: int
     thresholds: tuple[ThresholdScore, ...]
+    closed_form: float | None = None
+    classes: tuple[ClassScore, ...] = ()
 
     @classmethod
     def of(
@@ -104,18 +123,18 @@ class InstanceScore:
             scores=result.scores,
             min_region=result.min_region,
             scenes=scenes,
-            ap=_number(result.ap),
-            ap50=_number(result.ap50),
-            ap25=_number(result.ap25),
+            ap=number(result.ap),
+            ap50=number(result.ap50),
+            ap25=number(result.ap25),
             n_gt=result.n_gt,
             n_predictions=result.n_predictions,
             dropped_small=result.dropped_small,
             thresholds=tuple(
                 ThresholdScore(
                     threshold=round(at.threshold, 10),
-                    ap=_number(at.ap),
-                    precision=_number(at.precision),
-                    recall=_number(at.recall),
+                    ap=number(at.ap),
+                    precision=number(at.precision),
+                    recall=number(at.recall),
                     true_positives=at.true_positives,
                     false_positives=at.false_positives,
                     missed=at.missed,
@@ -124,39 +143,12 @@ class InstanceScore:
                 )
                 for at in result.thresholds
             ),
+            closed_form=number(result.closed_form),
         )
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IdentityScore:
-    """Identities of the tracks of one level in the image; see `my3dis.metrics.video.IdentityScores`."""
-
-    level: int
-    target: Target
-    scene: str
-    mean_j: float | None
-    idf1: float | None
-    tracks_per_object: float | None
-    claimants_per_object: float | None
-    switches: int
-    fragmentations: int
-    returning: int
-    returning_kept: int
-    objects: int
-    matched_objects: int
-    tracks: int
-    frames: int
-    iou: float
-    min_visible_px: int
-    gap_frames: int
-
-    @classmethod
-    def of(cls, result: IdentityScores, *, level: int, target: Target, scene: str) -> IdentityScore:
-        """Make a record from a result."""
-        values: dict[str, Any] = {
-            k: _number(v) if isinstance(v, float) else v for k, v in asdict(result).items()
-        }
-        return cls(level=level, target=target, scene=scene, **values)
+    def with_classes(self, classes: tuple[ClassResult, ...]) -> InstanceScore:
+        """Return the row with the scores of each class, by the row's way of using confidences."""
+        return replace(self, classes=tuple(_class(c.label, getattr(c, self.scores)) for c in classes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +166,7 @@ class ParentScore:
     @classmethod
     def of(cls, result: ParentConsistency, *, scene: str) -> ParentScore:
         """Make a record from a result."""
-        return cls(scene=scene, share=_number(result.share), **asdict(result))
+        return cls(scene=scene, share=number(result.share), **asdict(result))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +179,8 @@ class Scores:
     identity: IdentityScore | None = None
     parents: ParentScore | None = None
     notes: tuple[str, ...] = ()
+    identities: tuple[IdentityScore, ...] = ()
+    videos: tuple[VideoScore, ...] = ()
     schema: Literal[1] = SCHEMA
 
     def best(self, target: Target, scores: ScoreMode = "ranked") -> InstanceScore | None:
@@ -225,83 +219,12 @@ def load_scores(path: Path) -> Scores:
         ) from error
 
 
-def format_scores(scores: Scores) -> str:
-    """Return the scores as a plain-text table for a terminal, with protocol and scenes named."""
-    lines: list[str] = []
-    for target in ("objects", "parts"):
-        rows = [row for row in scores.instances if row.target == target]
-        if rows:
-            lines += [*_instance_table(target, rows), ""]
-    if scores.instances:
-        low, high = min(scores.thresholds), max(scores.thresholds)
-        lines += [
-            f"AP: mean over {len(scores.thresholds)} overlaps, IoU > {low:.2f} to {high:.2f}; "
-            "ranked: instances by their confidence; constant: every instance has the same confidence",
-            "",
-        ]
-    if scores.parents is not None:
-        parents = scores.parents
-        lines += [
-            f"parts under the right object ({parents.scene}): {_percent(parents.share).strip()} % "
-            f"({parents.consistent} of {parents.matched} matched parts; {parents.n_parts} parts, "
-            f"IoU > {parents.threshold:g})",
-            "",
-        ]
-    if scores.identity is not None:
-        lines += [*_identity_lines(scores.identity), ""]
-    lines += [f"note: {note}" for note in scores.notes]
-    return "\n".join(lines).rstrip()
-
-
-def _instance_table(target: str, rows: list[InstanceScore]) -> Iterable[str]:
-    first = rows[0]
-    names = ", ".join(first.scenes)
-    yield (
-        f"{target} · protocol {first.protocol} · {len(first.scenes)} "
-        f"scene{'s' if len(first.scenes) != 1 else ''} ({names}) · min region {first.min_region} points · "
-        f"{first.n_gt} instances"
+def _class(label: int, result: ApResult) -> ClassScore:
+    return ClassScore(
+        label=label,
+        ap=number(result.ap),
+        ap50=number(result.ap50),
+        ap25=number(result.ap25),
+        n_gt=result.n_gt,
+        n_predictions=result.n_predictions,
     )
-    yield f"{'':<22}   {'-- ranked (%) --':^23}   {'-- constant (%) --':^23}"
-    columns = f"{'AP':>7} {'AP50':>7} {'AP25':>7}"
-    yield f"{'':<16}{'n':>6}   {columns}   {columns}"
-    for ranked in (row for row in rows if row.scores == "ranked"):
-        constant = next(
-            row
-            for row in rows
-            if row.scores == "constant" and (row.selection, row.level) == (ranked.selection, ranked.level)
-        )
-        name = {
-            "level": f"level {ranked.level}",
-            "best level": f"best: level {ranked.level}",
-            "all levels": "all levels",
-        }[ranked.selection]
-        yield f"{name:<16}{ranked.n_predictions:>6}   {_ap_columns(ranked)}   {_ap_columns(constant)}"
-
-
-def _ap_columns(row: InstanceScore) -> str:
-    return " ".join(f"{_percent(value):>7}" for value in (row.ap, row.ap50, row.ap25))
-
-
-def _identity_lines(identity: IdentityScore) -> Iterable[str]:
-    def value(number: float | None) -> str:
-        return "–" if number is None else f"{number:.2f}"
-
-    yield (
-        f"identity · level {identity.level} against {identity.target} · {identity.scene} · "
-        f"{identity.frames} frames · match at IoU {identity.iou:g}, visible from {identity.min_visible_px} px"
-    )
-    yield (
-        f"IDF1 {value(identity.idf1)} · tracks per object {value(identity.tracks_per_object)} · "
-        f"mean J {value(identity.mean_j)} · switches {identity.switches} · "
-        f"fragmentations {identity.fragmentations} · objects matched {identity.matched_objects} of "
-        f"{identity.objects} · kept their id after {identity.gap_frames} frames out of sight: "
-        f"{identity.returning_kept} of {identity.returning}"
-    )
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}"

@@ -9,15 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from my3dis.archive import open_archive
 from my3dis.datasets.annotations import load_truth
-from my3dis.datasets.files import read_bytes
 from my3dis.datasets.ground_truth import GroundTruth, load_frame_labels
-from my3dis.datasets.truth_files import find_truth, is_annotations
-from my3dis.errors import DataError
+from my3dis.datasets.reader import FolderReader
 from my3dis.metrics.frame_overlap import frame_overlap
 from my3dis.metrics.protocols import (
     CLASS_AGNOSTIC,
@@ -25,17 +20,25 @@ from my3dis.metrics.protocols import (
     Protocol,
     object_targets,
     part_targets,
-    protocol_named,
 )
 from my3dis.metrics.video import IdentityAccumulator
+from my3dis.protocols import SceneReader
 from my3dis.runs.instances import load_instances
-from my3dis.runs.layout import RunLayout
 from my3dis.runs.scores import IdentityScore, Scores, save_scores
 from my3dis.runs.scoring import SceneTargets, instance_scores, parent_score
 from my3dis.stages.context import StageContext, StageOutcome
 from my3dis.types import InstanceSet
 
-__all__ = ["CONFIG_FIELDS", "INPUTS", "NAME", "OUTPUTS", "evaluate_files", "run"]
+__all__ = [
+    "CONFIG_FIELDS",
+    "INPUTS",
+    "NAME",
+    "OUTPUTS",
+    "frame_name",
+    "run",
+    "scene_targets",
+    "visible_px",
+]
 
 NAME = "evaluate"
 CONFIG_FIELDS: tuple[str, ...] = (
@@ -68,7 +71,7 @@ def run(context: StageContext) -> StageOutcome:
     scores = Scores(scenes=(overview.scene,))
     instances = _instances(context, truth, notes)
     if instances is not None:
-        targets = _targets(
+        targets = scene_targets(
             truth,
             overview.scene,
             objects=replace(CLASS_AGNOSTIC, min_region=settings.min_region_objects),
@@ -87,42 +90,8 @@ def run(context: StageContext) -> StageOutcome:
     return StageOutcome(masks_in=counted, masks_out=counted, facts=_facts(scores))
 
 
-def evaluate_files(predictions: Path, gt: Path, protocol: str = CLASS_AGNOSTIC.name) -> Scores:
-    """Score instances on disk against ground truth on disk.
-
-    Args:
-        predictions: the folder of a run, or an ``instances.npz``.
-        gt: a ground-truth folder (``gt_instances.txt`` and what else it has), the folder of a scan that
-            holds one as ``gt`` or has its data set's annotations, such a file of annotations, or a text file
-            with one id per vertex.
-        protocol: name of a protocol. With a folder and ``class_agnostic`` the parts are scored too.
-
-    Raises:
-        ConfigError: if there is no such protocol.
-        DataError: if a file is missing, damaged, or of another number of vertices.
-    """
-    chosen = protocol_named(protocol)
-    npz = RunLayout(predictions).instances if predictions.is_dir() else predictions
-    if not npz.is_file():
-        raise DataError(f"expected the folder of a run or an instances.npz, found no file {npz}")
-    instances = load_instances(npz)
-    # <scene>/<run>/instances.npz, as runs are laid out
-    run_folder = npz.resolve().parent
-    scene = run_folder.parent.name if RunLayout(run_folder).manifest.is_file() else npz.stem
-    truth = _truth(gt, chosen)
-    if chosen.ids_are_parts:
-        truth = replace(truth, instances=None)
-    elif chosen is not CLASS_AGNOSTIC:
-        truth = replace(truth, parts=None)
-    targets = _targets(truth, scene, objects=chosen, parts=CLASS_AGNOSTIC_PARTS)
-    return Scores(
-        scenes=(scene,),
-        instances=instance_scores(instances, targets),
-        parents=parent_score(instances, targets),
-    )
-
-
-def _targets(truth: GroundTruth, scene: str, *, objects: Protocol, parts: Protocol) -> SceneTargets:
+def scene_targets(truth: GroundTruth, scene: str, *, objects: Protocol, parts: Protocol) -> SceneTargets:
+    """Return what a scene's instances are scored against; parts of walls, floors and ceilings are void."""
     excluded = [part for part, whole in truth.object_of_part if whole in truth.structural_objects]
     return SceneTargets(
         scene=scene,
@@ -134,29 +103,6 @@ def _targets(truth: GroundTruth, scene: str, *, objects: Protocol, parts: Protoc
         parts=None if truth.parts is None else part_targets(truth.parts, excluded),
         object_of_part=dict(truth.object_of_part),
     )
-
-
-def _truth(gt: Path, protocol: Protocol) -> GroundTruth:
-    """Load ground truth from a folder, a scan's folder, or one text file for the protocol's target."""
-    if gt.is_file() and not is_annotations(gt):
-        ids = _vertex_ids(gt)
-        return GroundTruth(parts=ids) if protocol.ids_are_parts else GroundTruth(instances=ids)
-    truth = load_truth(find_truth(gt) or gt)
-    if (truth.parts if protocol.ids_are_parts else truth.instances) is None:
-        name = "gt_parts.txt" if protocol.ids_are_parts else "gt_instances.txt"
-        raise DataError(f"expected {name} in {gt} for protocol {protocol.name}, found none")
-    return truth
-
-
-def _vertex_ids(path: Path) -> NDArray[np.int32]:
-    expected = "one whole number from 0 to 2147483647 per vertex"
-    try:
-        values = np.array(read_bytes(path, expected).split(), np.bytes_).astype(np.int64)
-    except (ValueError, OverflowError) as error:
-        raise DataError(f"{path}: expected {expected}, found something else ({error})") from error
-    if len(values) and not 0 <= int(values.min()) <= int(values.max()) <= np.iinfo(np.int32).max:
-        raise DataError(f"{path}: expected {expected}, found {values.min()}..{values.max()}")
-    return values.astype(np.int32)
 
 
 def _instances(context: StageContext, truth: GroundTruth, notes: list[str]) -> InstanceSet | None:
@@ -189,13 +135,11 @@ def _identity(
         level = levels[0] if levels else context.config.experiment.levels[0]
         tracked = set(reader.frames())
         frames = [frame for frame in context.frames if frame in tracked]
-        height, width = context.reader.overview.image_size
-        visible_px = max(1, round(_VISIBLE_SHARE * height * width))
-        accumulator = IdentityAccumulator(min_visible_px=visible_px)
+        accumulator = IdentityAccumulator(min_visible_px=visible_px(context.reader.overview.image_size))
         unlabelled = 0
         for done, index in enumerate(frames):
             context.progress(done, len(frames))
-            name = context.reader.frame(index).name
+            name = frame_name(context.reader, index)
             if not (folder / "instance" / f"{name}.png").is_file():
                 unlabelled += 1
                 continue
@@ -213,6 +157,17 @@ def _identity(
     return IdentityScore.of(
         accumulator.result(), level=level, target="objects", scene=context.reader.overview.scene
     )
+
+
+def visible_px(image_size: tuple[int, int]) -> int:
+    """Return from how many pixels on an object counts as visible: 100 of 640x480, or that share."""
+    height, width = image_size
+    return max(1, round(_VISIBLE_SHARE * height * width))
+
+
+def frame_name(reader: SceneReader, index: int) -> str:
+    """Return the name of a frame, without loading its images where the reader keeps a list of names."""
+    return reader.files.names[index] if isinstance(reader, FolderReader) else reader.frame(index).name
 
 
 def _facts(scores: Scores) -> tuple[tuple[str, float | int | str], ...]:
