@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from my3dis import plugins
+from my3dis.cli.main import main
 from my3dis.config import Config
 from my3dis.errors import PluginError
 from my3dis.protocols import Resumable, Snapshotting
@@ -42,6 +43,20 @@ def test_those_with_weights_are_tested_elsewhere() -> None:
     for name, kind in WITH_WEIGHTS.items():
         assert name in plugins.names(kind)
         assert (Path(__file__).parent / kind / name / "test_resume.py").is_file()
+
+
+def test_plugins_shows_what_each_declares(capsys: pytest.CaptureFixture[str]) -> None:
+    """`my3dis plugins` says of every proposer and tracker what a stopped stage repeats."""
+    assert main(["plugins"]) == 0
+    said = capsys.readouterr().out
+    for kind, after, find in (
+        ("proposers", "trackers", plugins.proposer),
+        ("trackers", "exporters", plugins.tracker),
+    ):
+        listed = said.split(f"{kind}\n")[1].split(f"{after}\n")[0].splitlines()
+        lines = {line.split()[0]: line for line in listed}
+        for name in plugins.names(kind):
+            assert f"resumable by {find(name).resumable})" in lines[name]
 
 
 @pytest.mark.parametrize("name", [n for n in plugins.names("trackers") if n not in WITH_WEIGHTS])

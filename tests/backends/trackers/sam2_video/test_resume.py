@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +17,11 @@ from my3dis import plugins
 from my3dis.backends.trackers.sam2_video.session import ObjectMemory
 from my3dis.backends.trackers.sam2_video.snapshot import Snapshot, arrays_of, snapshot_of
 from my3dis.errors import DataError
-from tests.backends.resuming import EVERY, FRAMES, Cards, check, tracking
+from my3dis.runs.events import read_events
+from my3dis.runs.layout import RunLayout
+from tests.backends.resuming import EVERY, FRAMES, Cards, check, results_of, tracking
 from tests.backends.trackers.sam2_video.tiny import NAMES
+from tests.small_scan import write_small_scan
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -34,6 +41,59 @@ def test_a_stopped_model_tracker_goes_on(
     resumable = plugins.tracker("sam2_video").resumable
     assert resumable == "checkpoint"
     check(make, resumable, ("tracks.my3dis", "relations.json"), (EVERY + 2, FRAMES, -1))
+
+
+@pytest.mark.parametrize("kills", [3])
+def test_a_run_killed_while_the_model_tracks(
+    kills: int, checkpoints: dict[str, Path], built_in: Path, tmp_path: Path
+) -> None:
+    """SIGKILL right after a checkpoint, three times: the same command goes on from it, and ends the same."""
+    scan = write_small_scan(built_in, tmp_path / "small", frames=10)
+    settings = {
+        "experiment.levels": "2",
+        "stages.tracker.propagator": "sam2_video",
+        "stages.tracker.checkpoint": str(checkpoints["sam2"]),
+        "stages.tracker.device": "cpu",
+        "stages.tracker.checkpoint_every": "2",
+        "stages.lift.enabled": "false",
+        "stages.evaluate.enabled": "false",
+        "stages.report.enabled": "false",
+    }
+    options = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+
+    def start(output: Path) -> subprocess.Popen[bytes]:
+        command = [
+            sys.executable,
+            "-m",
+            "my3dis",
+            "run",
+            "--scan",
+            str(scan),
+            "--output",
+            str(output),
+            *options,
+        ]
+        with (tmp_path / "said").open("wb") as said:
+            return subprocess.Popen(command, stdout=said, stderr=said)
+
+    assert start(tmp_path / "undisturbed").wait() == 0
+    expected, layout = (
+        RunLayout(tmp_path / name / "small" / "default") for name in ("undisturbed", "killed")
+    )
+    for _ in range(kills):
+        before = layout.track_checkpoint.stat().st_mtime_ns if layout.track_checkpoint.exists() else 0
+        with start(tmp_path / "killed") as process:
+            while process.poll() is None:
+                if layout.track_checkpoint.exists() and layout.track_checkpoint.stat().st_mtime_ns != before:
+                    process.send_signal(signal.SIGKILL)
+                time.sleep(0.001)
+        assert process.returncode == -signal.SIGKILL, (tmp_path / "said").read_text()
+    assert start(tmp_path / "killed").wait() == 0
+    names = ("tracks.my3dis", "relations.json")
+    assert results_of(layout, *names) == results_of(expected, *names)
+    resumed = [e for e in read_events(layout.events) if e["event"] == "stage_resumed"]
+    assert len(resumed) == kills
+    assert len({e["message"] for e in resumed}) == kills  # each time it had come further
 
 
 def test_the_library_reads_the_checkpoint(checkpoints: dict[str, Path], tmp_path: Path) -> None:
