@@ -18,8 +18,8 @@ from my3dis.pipeline import Attempt, run_scan
 from my3dis.runs.events import now_utc, read_events
 from my3dis.runs.manifest import read_manifest
 from my3dis.runs.plan import STAGE_NAMES
+from my3dis.scheduling.job_spec import JobSpec, spec_from_json, spec_to_json, thread_variables
 from my3dis.scheduling.process import Ended, JobProcess
-from my3dis.scheduling.worker import JobSpec, spec_from_json, spec_to_json, thread_variables
 from tests.runs.fakes import FakeStages, install, make_scan
 from tests.scheduling.tiny_scans import SETTINGS, install_plugin, make_tiny
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from my3dis.config import Config
 from my3dis.runs.events import now_utc
 from my3dis.runs.layout import RunLayout
+from my3dis.scheduling.job_spec import JobSpec
 from my3dis.scheduling.jobs import Job, JobOutcome, JobStatus, Need, SweepPlan
 from my3dis.scheduling.process import Ended
 from my3dis.scheduling.retry import Retry, RetryPolicy, need_after_stop, next_attempt
-from my3dis.scheduling.worker import JobSpec
 
 __all__ = ["Attempts", "failure_of", "run_layout"]
 

@@ -18,7 +18,7 @@ import psutil
 
 from my3dis.runs.events import now_utc
 from my3dis.runs.files import make_folder, translated_os_error
-from my3dis.scheduling.worker import JobSpec, spec_to_json, thread_variables
+from my3dis.scheduling.job_spec import JobSpec, spec_to_json, thread_variables
 
 __all__ = ["Ended", "JobProcess"]
 

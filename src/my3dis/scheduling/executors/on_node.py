@@ -21,8 +21,8 @@ from my3dis.errors import My3DISError
 from my3dis.monitoring.evidence import evidence_of_shortage
 from my3dis.monitoring.host import HostMemory, read_host_memory
 from my3dis.scheduling.executors.mailbox import Channel, DriverWatch
+from my3dis.scheduling.job_spec import JobSpec, spec_from_json, spec_to_json
 from my3dis.scheduling.process import Ended, JobProcess
-from my3dis.scheduling.worker import JobSpec, spec_from_json, spec_to_json
 
 __all__ = ["Order", "carry_out"]
 
