@@ -27,6 +27,8 @@ PAGES = (
     "docs/configuration.md",
     "docs/reading-masks.md",
     "docs/backends.md",
+    "docs/scaling.md",
+    "docs/clusters.md",
 )
 
 
@@ -53,7 +55,7 @@ def environment() -> dict[str, str]:
     return {**own, "PATH": f"{Path(sys.executable).parent}:{own.get('PATH', '')}"}
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/workflow.md", "docs/backends.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/workflow.md", "docs/backends.md", "docs/scaling.md"])
 def test_commands_of_a_page_run(page: str, workplace: Path) -> None:
     """Every `$ my3dis` line of a page succeeds, one after the other."""
     found = commands(page)

@@ -62,6 +62,7 @@ class Simulated:
         starts: attempts in all.
         deciding_s: real seconds of the dispatcher, leases left out.
         leasing_s: real seconds of the lease tables.
+        gpu_spans: (from, to, GPUs) of every attempt that was lent some.
     """
 
     makespan_s: float
@@ -78,6 +79,7 @@ class Simulated:
     starts: int
     deciding_s: float
     leasing_s: float
+    gpu_spans: tuple[tuple[float, float, int], ...] = ()
 
     @property
     def ratio(self) -> float:
@@ -109,6 +111,7 @@ class _Run:
     last_gpu_start_s: float = 0.0
     deciding_s: float = 0.0
     leasing_s: float = 0.0
+    gpu_spans: list[tuple[float, float, int]] = field(default_factory=list)
 
     def go(self) -> None:
         """Run until nothing is left."""
@@ -185,6 +188,8 @@ class _Run:
         seconds = (self.now - since) * len(lease.gpus)
         self.gpu_busy_s += seconds
         self.gpu_wasted_s += seconds * wasted
+        if lease.gpus:
+            self.gpu_spans.append((since, self.now, len(lease.gpus)))
 
 
 def simulate(plan: SweepPlan, machines: Sequence[Capacity], trouble: Trouble | None = None) -> Simulated:
@@ -221,6 +226,7 @@ def simulate(plan: SweepPlan, machines: Sequence[Capacity], trouble: Trouble | N
         starts=counts["starts"],
         deciding_s=run.deciding_s,
         leasing_s=run.leasing_s,
+        gpu_spans=tuple(run.gpu_spans),
     )
 
 
