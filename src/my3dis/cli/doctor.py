@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from my3dis.config import Config
+    from my3dis.monitoring.clusters import ClusterFound
     from my3dis.monitoring.gpus import Gpus
     from my3dis.monitoring.host import HostMemory
     from my3dis.monitoring.machine import Disk, Extra, Processors
@@ -52,6 +53,8 @@ class Findings:
     gpus: Gpus
     environment: Environment
     extras: tuple[Extra, ...]
+    executor: str
+    clusters: tuple[ClusterFound, ...]
     weights: tuple[Weights, ...]
     settings_error: str | None
     advice: list[str] = field(default_factory=list)
@@ -99,6 +102,7 @@ def _doctor(arguments: argparse.Namespace, console: Console) -> int:
 def _look_around(file: Path | None, output: Path | None) -> Findings:
     from my3dis.config import Config
     from my3dis.config.load import load_config
+    from my3dis.monitoring.clusters import look_at_clusters
     from my3dis.monitoring.gpus import find_gpus
     from my3dis.monitoring.host import read_host_memory
     from my3dis.monitoring.machine import address_space_mb, extras, look_at_disk, processors
@@ -118,6 +122,8 @@ def _look_around(file: Path | None, output: Path | None) -> Findings:
         gpus=find_gpus(),
         environment=environment_snapshot(),
         extras=extras(),
+        executor=config.experiment.executor,
+        clusters=look_at_clusters(config.experiment.ray_address),
         weights=_weights(config),
         settings_error=problem,
     )
@@ -171,9 +177,21 @@ def _advice(findings: Findings) -> Iterator[str]:
         yield (
             "GPUs: install 'my3dis[gpu]', so that stage_timings.json has GPU memory as the driver counts it."
         )
+    yield from _cluster_advice(findings)
     for weights in findings.weights:
         if weights.found is None:
             yield (
                 f"Weights: {weights.key} is {weights.value}, which is not on this machine; "
                 "`my3dis weights list` says where to get it."
             )
+
+
+def _cluster_advice(findings: Findings) -> Iterator[str]:
+    """Yield what is wrong with the cluster that the settings name; the others need not be there."""
+    for cluster in findings.clusters:
+        if cluster.name != findings.executor:
+            continue
+        if cluster.library is None:
+            yield f"Executor: {cluster.name} needs its library; run `pip install 'my3dis[{cluster.name}]'`."
+        if cluster.reachable is False or (cluster.name == "slurm" and not cluster.reachable):
+            yield f"Executor: experiment.executor is {cluster.name}, but {cluster.text} (docs/clusters.md)."

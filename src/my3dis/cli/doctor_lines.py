@@ -28,6 +28,7 @@ def sections(findings: Findings) -> Iterator[str]:
         ("output folder", _disk_lines(findings.disk)),
         ("GPUs", _gpu_lines(findings)),
         ("software", _software_lines(findings)),
+        ("clusters", _cluster_lines(findings)),
         ("weights", _weight_lines(findings)),
     ):
         yield "\n".join((title, *(_wrapped(heading, text) for heading, text in lines)))
@@ -132,6 +133,13 @@ def _software_lines(findings: Findings) -> Lines:
         if extra.absent:
             state = f"not installed ({', '.join(extra.absent)}); pip install 'my3dis[{extra.name}]'"
         yield f"[{extra.name}]", f"{extra.purpose}: {state}"
+
+
+def _cluster_lines(findings: Findings) -> Lines:
+    yield "jobs run", {"local": "on this machine"}.get(findings.executor, f"through {findings.executor}")
+    for cluster in findings.clusters:
+        extra = "" if cluster.library else f"the extra is not installed (my3dis[{cluster.name}]); "
+        yield cluster.name, f"{extra}{cluster.text}"
 
 
 def _weight_lines(findings: Findings) -> Lines:
