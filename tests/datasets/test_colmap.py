@@ -99,7 +99,7 @@ def write(name: str, data: bytes) -> Callable[[Path], object]:
             write("cameras.txt", b"7 PINHOLE 24 24 30 30 12 12\n"),
             "shaped like 32x24, found one for 24x24",
         ),
-        (False, write("cameras.txt", b"7 PINHOLE 32 24 0 30 16 12\n"), "expected focal lengths above 0"),
+        (False, write("cameras.txt", b"7 PINHOLE 32 24 0 30 16 12\n"), "focal lengths above 0"),
         (False, write("images.txt", b"1 2 3\n"), r"images\.txt: expected complete images"),
     ],
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from my3dis.datasets.check import check_scan
 from my3dis.datasets.detect import open_scan
 from my3dis.errors import DataError, PluginError
 from tests.datasets import miniatures
@@ -153,11 +154,13 @@ def test_eight_bit_depth_is_refused(scannet: Path) -> None:
         open_scan(scannet).frame(3)
 
 
-def test_depth_of_another_size_than_its_intrinsics_is_refused(scannet: Path) -> None:
-    """Depth whose intrinsics are those of the larger colour image is found when the scan is opened."""
+def test_depth_of_another_size_than_its_intrinsics_is_found_by_the_check(scannet: Path) -> None:
+    """Depth whose intrinsics are those of the larger colour image opens, and the check names the mistake."""
     miniatures.save_matrix(scannet / "intrinsic" / "intrinsic_depth.txt", miniatures.intrinsics())
-    with pytest.raises(DataError, match="depth is 16x12 but its intrinsics are for about 32x24"):
-        open_scan(scannet)
+    found = check_scan(open_scan(scannet), range(3))
+    assert not found.fits
+    assert found.cause == "intrinsics"
+    assert found.settings == (("experiment.correct.intrinsics_size", "[32, 24]"),)
 
 
 def test_one_depth_image_of_another_size_is_refused(scannet: Path) -> None:
@@ -203,13 +206,14 @@ def test_impossible_intrinsics_are_refused_by_file(tmp_path: Path, value: float)
     kitchen = miniatures.seven_scenes(tmp_path / "seq-01")
     miniatures.save_matrix(kitchen / "registered" / "camera-intrinsics.txt", wrong)
     multiscan = miniatures.multiscan(tmp_path / "scene_00000_00")
-    (multiscan / "scene_00000_00.jsonl").write_text(json.dumps({"intrinsics": wrong.T.ravel().tolist()}))
+    camera = {"intrinsics": wrong.T.ravel().tolist(), "transform": np.eye(4).ravel().tolist()}
+    (multiscan / "scene_00000_00.jsonl").write_text(json.dumps(camera))
     for scan, file in (
         (scannet, "intrinsic_color.txt"),
         (kitchen, "camera-intrinsics.txt"),
         (multiscan, "scene_00000_00.jsonl"),
     ):
-        with pytest.raises(DataError, match=re.escape(f"{file}: expected focal lengths above 0")):
+        with pytest.raises(DataError, match=re.escape(file) + ": expected .*focal lengths above 0"):
             open_scan(scan)
 
 
@@ -271,6 +275,19 @@ def test_multiscan_scales_intrinsics_to_depth(tmp_path: Path) -> None:
     assert not reader.overview.is_posed_rgbd
 
 
+def test_multiscan_images_counted_anew_have_no_poses(tmp_path: Path) -> None:
+    """Decoded images whose numbers stop early, or differ from those of depth, are of no known camera."""
+    for spoil in ("renumbered", "other depth"):
+        scan = miniatures.multiscan_decoded(tmp_path / spoil)
+        for folder in ("color", "depth") if spoil == "renumbered" else ("color",):
+            for path in sorted((scan / "outputs" / folder).iterdir(), key=lambda p: int(p.stem)):
+                path.rename(path.with_name(f"{int(path.stem) // 10}{path.suffix}"))
+        overview = open_scan(scan).overview
+        assert not overview.has_pose
+        assert overview.ground_truth is None
+        assert any("do not say which camera" in s for s in overview.missing)
+
+
 def test_a_video_read_in_order_decodes_each_frame_once(tmp_path: Path) -> None:
     """Steps ahead skip frames without seeking, and time stamps follow the frame rate."""
     reader = open_scan(miniatures.video(tmp_path))
@@ -309,7 +326,7 @@ def test_detection_explains_what_it_found(tmp_path: Path) -> None:
         open_scan(tmp_path)
     (tmp_path / "notes.txt").write_text("x")
     (tmp_path / "deeper").mkdir()
-    with pytest.raises(DataError, match=r"1 x .*Known layouts: images .*scannet"):
+    with pytest.raises(DataError, match=r"1 x .*Known layouts: colmap .*images .*scannet"):
         open_scan(tmp_path)
     with pytest.raises(PluginError, match=r"'scanet'.*scannet"):
         open_scan(tmp_path, "scanet")

@@ -102,7 +102,7 @@ def test_a_sequence_without_poses_or_depth_opens(scan: Path) -> None:
         ("groundtruth.txt", "1 2 3\n", r"groundtruth\.txt: expected a time stamp, a position"),
         ("groundtruth.txt", "1 2 3 4 5 6 7 x\n", r"groundtruth\.txt: .*found other text"),
         ("calibration.txt", "525\n", r"calibration\.txt: expected fx fy cx cy"),
-        ("calibration.txt", "-1 525 16 12\n", r"calibration\.txt: expected focal lengths above 0"),
+        ("calibration.txt", "-1 525 16 12\n", r"calibration\.txt: .*focal lengths above 0"),
     ],
 )
 def test_broken_lists_are_refused(scan: Path, name: str, text: str, message: str) -> None:

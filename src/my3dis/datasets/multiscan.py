@@ -1,27 +1,30 @@
-"""Scans as the MultiScan server decodes them: ``<scene>/outputs/color/*.png`` and ``outputs/depth/*.png``.
+"""Scans as the MultiScan server decodes them: ``<scene>/outputs/color/*.png`` and ``outputs/depth/``.
 
-Depth is uint16 millimetres, smaller than colour. Intrinsics are those of the first line of the scene's
-``.jsonl`` (at colour resolution, column-major), where that file is there. The decoded images do not say
-which line of it each belongs to, so poses are not read.
+Depth is uint16 millimetres (``.png``) or float metres (``.exr``), smaller than colour. Intrinsics and poses
+are those of the scene's ``.jsonl``, where that file is there. Decoded images are called by the number of
+their frame, every tenth by default; but a program that counts them anew may have written them. So poses are
+read only where depth has the same numbers as colour and the last one lies less than a step before the end of
+the recording.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from my3dis.datasets.files import list_files, scan_path
-from my3dis.datasets.layout import Notes, camera_of, color_files, find_depth
+from my3dis.datasets.layout import Notes, camera_of, color_files, find_depth, note_poses
+from my3dis.datasets.multiscan_files import Cameras, read_alignment, read_cameras
 from my3dis.datasets.reader import DepthFormat, FolderReader, ScanFiles
-from my3dis.errors import DataError
+from my3dis.datasets.truth_files import find_truth
 from my3dis.protocols import DatasetPlugin
 from my3dis.types import Camera, ScanOverview
 
 __all__ = ["PLUGIN", "detect", "open_multiscan"]
 
-_VERSION = "1"
+_VERSION = "2"
 _FORMAT = DepthFormat()
 
 
@@ -39,22 +42,27 @@ def open_multiscan(path: Path) -> FolderReader:
     root, notes = scan_path(path), Notes()
     color, (height, width) = color_files(root / "outputs" / "color", notes)
     names = tuple(p.stem for p in color)
-    cameras = root / f"{root.name}.jsonl"
-    camera = _intrinsics(cameras, width, height) if cameras.is_file() else None
+    path = root / f"{root.name}.jsonl"
+    cameras = read_cameras(path) if path.is_file() else None
+    camera = None if cameras is None else _intrinsics(path, cameras, width, height)
     depth_dir = root / "outputs" / "depth"
-    images = {p.stem: p for p in list_files(depth_dir, (".png",))} if depth_dir.is_dir() else {}
-    if depth_dir.is_dir() and not images and list_files(depth_dir, (".exr",)):
-        notes.missing.append("depth as .exr is not read: decode it as 16-bit PNG in millimetres")
+    images = {p.stem: p for p in list_files(depth_dir, (".exr", ".png"))} if depth_dir.is_dir() else {}
     depth, depth_size = find_depth(names, images, notes, _FORMAT)
     depth_camera = None
     if depth_size is not None and camera is None:
-        notes.missing.append(f"no {cameras.name}: without intrinsics depth is not used")
+        notes.missing.append(f"no {path.name}: without intrinsics depth is not used")
         depth = ()
     elif depth_size is not None and camera is not None:
         depth_camera = camera.scaled_to(depth_size[1], depth_size[0])
-    notes.missing.append(
-        "no poses in the decoded layout, so its mesh is not used either: lift and evaluate are skipped"
-    )
+    align, mesh = root / f"{root.name}.align.json", root / f"{root.name}.ply"
+    poses, invalid = _poses(cameras, names, images, align, notes)
+    cloud = mesh if poses is not None and mesh.is_file() and align.is_file() else None
+    if cloud is not None:
+        notes.found.append(f"mesh {cloud.name}")
+    elif poses is not None:
+        notes.missing.append(
+            f"no {mesh.name} with {align.name}: points are fused from depth, evaluate is skipped"
+        )
     overview = ScanOverview(
         scene=root.name,
         dataset="multiscan",
@@ -62,6 +70,10 @@ def open_multiscan(path: Path) -> FolderReader:
         frame_count=len(color),
         image_size=(height, width),
         has_depth=bool(depth),
+        has_pose=poses is not None,
+        has_cloud=cloud is not None,
+        ground_truth=None if cloud is None else find_truth(root),
+        invalid_poses=invalid,
         found=tuple(notes.found),
         missing=tuple(notes.missing),
     )
@@ -69,32 +81,50 @@ def open_multiscan(path: Path) -> FolderReader:
         color=color,
         names=names,
         depth=depth,
+        poses=poses,
         color_camera=camera,
         depth_camera=depth_camera,
         depth_format=_FORMAT,
-        extra=(cameras,) if camera is not None else (),
+        cloud=cloud,
+        extra=tuple(p for p in (path, align) if p.is_file()),
     )
     return FolderReader(overview, files, _VERSION)
 
 
-def _intrinsics(path: Path, width: int, height: int) -> Camera:
+def _poses(
+    cameras: Cameras | None, names: tuple[str, ...], depth: dict[str, Path], align: Path, notes: Notes
+) -> tuple[NDArray[np.float64] | None, tuple[int, ...]]:
+    """Return the pose of each image where its name is the number of a line of cameras beyond doubt."""
+    if cameras is None or not _are_frame_numbers(names, depth, len(cameras)):
+        notes.missing.append(
+            "no poses: the decoded images do not say which camera each belongs to, so the mesh is not used "
+            "either: lift and evaluate are skipped"
+        )
+        return None, ()
+    poses = cameras.poses[[int(name) for name in names]]
+    if align.is_file():
+        poses = read_alignment(align) @ poses
+    return note_poses(poses, notes, f"{len(cameras)} cameras")
+
+
+def _are_frame_numbers(names: tuple[str, ...], depth: dict[str, Path], cameras: int) -> bool:
+    """Whether images are called by their place in the recording, not counted anew."""
+    if len(names) < 2 or not all(name.isdecimal() for name in names) or not set(names) <= depth.keys():
+        return False
+    numbers = np.array([int(name) for name in names])
+    step = int(np.diff(numbers).min())
+    return bool(numbers[-1] < cameras <= numbers[-1] + step)
+
+
+def _intrinsics(path: Path, cameras: Cameras, width: int, height: int) -> Camera:
     """Return the colour camera of a scene's first line of cameras."""
-    try:
-        with path.open("rb") as lines:
-            first = json.loads(lines.readline())
-        # Column-major: fx 0 0, 0 fy 0, cx cy 1.
-        fx, _, _, _, fy, _, cx, cy, _ = (float(value) for value in first["intrinsics"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f'{path}: expected a camera a line with 9 "intrinsics", found something else '
-            f"({type(error).__name__}); download the file again, or remove it to go on without"
-        ) from error
+    fx, fy, cx, cy = cameras.intrinsics[0]
     k = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
-    return camera_of(k, path, "colour", (height, width), plausible=False)
+    return camera_of(k, path, "colour", (height, width))
 
 
 PLUGIN = DatasetPlugin(
-    summary="decoded MultiScan: outputs/color/*.png, outputs/depth/*.png",
+    summary="decoded MultiScan: outputs/color/*.png, outputs/depth/*.{png,exr}",
     detect=detect,
     open=open_multiscan,
     priority=45,

@@ -26,7 +26,7 @@ from tests.datasets.miniatures.basic import (
     video,
 )
 from tests.datasets.miniatures.motion import colmap
-from tests.datasets.miniatures.raw_multiscan import multiscan_raw
+from tests.datasets.miniatures.raw_multiscan import multiscan_decoded, multiscan_raw
 from tests.datasets.miniatures.raw_scannet import scannet_corner, scannet_flat, scannet_sens
 from tests.datasets.miniatures.rendered import replica
 from tests.datasets.miniatures.telephone import scannetpp
@@ -42,6 +42,7 @@ __all__ = [
     "images",
     "intrinsics",
     "multiscan",
+    "multiscan_decoded",
     "multiscan_raw",
     "open3d",
     "ply",

@@ -80,7 +80,7 @@ def multiscan(root: Path) -> Path:
     for i in range(FRAMES):
         save(root / "outputs" / "color" / f"{i * 10}.png", color(i))
         save(root / "outputs" / "depth" / f"{i * 10}.png", np.full((6, 8), 1000 + i, np.uint16))
-    camera = {"intrinsics": intrinsics(3).T.ravel().tolist()}
+    camera = {"intrinsics": intrinsics(3).T.ravel().tolist(), "transform": np.eye(4).ravel().tolist()}
     (root / f"{root.name}.jsonl").write_text(json.dumps(camera) + "\n")
     return root
 

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 
 from tests.datasets.miniatures import room
-from tests.datasets.miniatures.basic import FRAMES, HEIGHT, WIDTH, color
+from tests.datasets.miniatures.basic import FRAMES, HEIGHT, WIDTH, color, save
+from tests.datasets.miniatures.exr import exr
 
 DEPTH_WIDTH, DEPTH_HEIGHT = 32, 24
 
@@ -135,6 +136,14 @@ def annotations(scan_id: str, *, old: bool = False) -> dict[str, object]:
     }
 
 
+def alignment(scan_id: str) -> dict[str, object]:
+    return {
+        "version": "multiscan@0.0.1",
+        "coordinate_transform": camera_world_from_mesh().T.ravel().tolist(),
+        "reference_scan_alignment": {"target_id": scan_id, "transformation": np.eye(4).ravel().tolist()},
+    }
+
+
 def multiscan_raw(root: Path, *, ios: bool = True, old: bool = False) -> Path:
     root.mkdir(parents=True)
     stem = root / root.name
@@ -150,12 +159,26 @@ def multiscan_raw(root: Path, *, ios: bool = True, old: bool = False) -> Path:
     Path(f"{stem}.confidence.zlib").write_bytes(raw_deflate(confidence(ios=ios).tobytes() * FRAMES))
     Path(f"{stem}.json").write_text(json.dumps(metadata(ios=ios)))
     Path(f"{stem}.jsonl").write_text("".join(camera_line(i) + "\n" for i in range(FRAMES)))
-    align = {
-        "version": "multiscan@0.0.1",
-        "coordinate_transform": camera_world_from_mesh().T.ravel().tolist(),
-        "reference_scan_alignment": {"target_id": root.name, "transformation": np.eye(4).ravel().tolist()},
-    }
-    Path(f"{stem}.align.json").write_text(json.dumps(align))
+    Path(f"{stem}.align.json").write_text(json.dumps(alignment(root.name)))
     labelled_mesh(Path(f"{stem}.ply"))
     Path(f"{stem}.annotations.json").write_text(json.dumps(annotations(root.name, old=old)))
+    return root
+
+
+def multiscan_decoded(root: Path, *, step: int = 10, exr_depth: bool = False) -> Path:
+    """Write what the server decodes from a recording: every tenth frame, called by its number."""
+    for i in range(FRAMES):
+        name = f"{step * i}"
+        save(root / "outputs" / "color" / f"{name}.png", color(i))
+        depth = room.depth_m(i, DEPTH_WIDTH, DEPTH_HEIGHT)
+        if exr_depth:
+            exr(root / "outputs" / "depth" / f"{name}.exr", {"Y": depth.astype(np.float32)})
+        else:
+            save(root / "outputs" / "depth" / f"{name}.png", (1000 * depth).round().astype(np.uint16))
+    lines = [camera_line(i // step) for i in range(step * FRAMES - step // 2)]
+    stem = root / root.name
+    Path(f"{stem}.jsonl").write_text("\n".join(lines) + "\n")
+    Path(f"{stem}.align.json").write_text(json.dumps(alignment(root.name)))
+    labelled_mesh(Path(f"{stem}.ply"))
+    Path(f"{stem}.annotations.json").write_text(json.dumps(annotations(root.name)))
     return root
