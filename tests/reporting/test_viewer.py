@@ -124,7 +124,7 @@ def test_instances_travel_with_tree_runs_and_outlines() -> None:
     assert head["instances"] == [
         {
             "id": 8, "level": 2, "parent": -1, "color": "#ff0010", "score": 0.1235, "points": 9, "seen": 3,
-            "runs": [0, 2, 5, 6], "shots": [[0, 1, 2, 30, 40, [[2, 4, 60, 4, 60, 80]]]],
+            "runs": [0, 2, 5, 6], "shots": [[0, 1, 2, 30, 40, [[2, 4, 60, 4, 60, 80]], 0]],
         }
     ]  # fmt: skip
     assert (head["count"], head["total"], head["frames"]) == (400, 12_345, [0, 10, 20, 30, 40, 50])

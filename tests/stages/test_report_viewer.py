@@ -39,12 +39,12 @@ def test_the_viewer_shows_instances_with_their_tracks(run: Run) -> None:
     assert read.head["levels"] == [2, 4]
     assert read.head["count"] == read.head["total"] == len(floor_and_box())
     assert 1 <= len(whole["shots"]) <= 3
-    for picture, x0, y0, x1, y1, outline in whole["shots"]:
+    for picture, x0, y0, x1, y1, outline, projected in whole["shots"]:
         frame, width, height = read.head["pictures"][picture]
         # Object 1 is at x 4 + frame to 24 + frame, y 8 to 30; pictures are not scaled up.
         assert (width, height) == (64, 48)
         assert (x0, y0, x1, y1) == (4 + frame, 8, 24 + frame, 30)
-        assert len(outline) == 1
+        assert (len(outline), projected) == (1, 0)
         assert read.block(f"picture {picture}")[:2] == b"\xff\xd8"
     assert np.count_nonzero(read.numbers("level 0", 4)) == whole["points"]
 

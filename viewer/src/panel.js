@@ -58,7 +58,7 @@ export class Panel {
   }
 
   #seen(one) {
-    if (!one.seen) return "no frame";
+    if (!one.seen) return "no track of its own";
     const { frames } = this.data;
     const first = frames[one.runs[0]], last = frames[one.runs[one.runs.length - 1] - 1];
     return `${counted(one.seen, "frame")}, ${first}–${last}`;
@@ -80,12 +80,14 @@ export class Panel {
   }
 
   #shots(one) {
-    if (!one.shots.length) return [make("p", { class: "hint" }, one.seen ? "None of the frames in this page shows it." : "Its track has no mask in the selected frames.")];
-    return [make("div", { class: "shots" }, ...one.shots.map((shot) => this.#shot(one, shot)))];
+    if (!one.shots.length) return [make("p", { class: "hint" }, "None of the frames in this page shows it.")];
+    // A mask has been tracked; without one the frame's depth says where the points are.
+    const points = one.shots.some((shot) => shot[6]);
+    return [points ? make("p", { class: "hint" }, "No single track is this instance; outlined is where a frame sees its points.") : "", make("div", { class: "shots" }, ...one.shots.map((shot) => this.#shot(one, shot)))];
   }
 
   // The part of a frame round a mask, with the mask's outline, and the whole frame small beside it.
-  #shot(one, [picture, x0, y0, x1, y1, outline]) {
+  #shot(one, [picture, x0, y0, x1, y1, outline, projected]) {
     const { frame, width, height, address } = this.pictureOf(picture);
     const side = Math.max(48, 1.5 * Math.max(x1 - x0, (y1 - y0) * 4 / 3));
     const w = Math.min(width, side), h = Math.min(height, side * 3 / 4);
@@ -95,7 +97,7 @@ export class Panel {
       for (let i = 0; i < flat.length; i += 2) text += `${i ? "L" : "M"}${flat[i] / 2} ${flat[i + 1] / 2}`;
       return `${text}Z`;
     }).join("");
-    const words = `Frame ${frame}: mask of instance ${one.id}`;
+    const words = `Frame ${frame}: ${projected ? "points" : "mask"} of instance ${one.id}`;
     const svg = draw("svg", { viewBox: `${x} ${y} ${w} ${h}`, role: "img", "aria-label": words, preserveAspectRatio: "xMidYMid slice" },
       draw("image", { href: address, width, height }),
       draw("path", { d: path, "fill-rule": "evenodd", fill: one.color, "fill-opacity": ".28", stroke: "#000", "stroke-opacity": ".7", "stroke-width": 4, "vector-effect": "non-scaling-stroke" }),
@@ -107,6 +109,6 @@ export class Panel {
       onclick: () => svg.setAttribute("viewBox", svg.getAttribute("viewBox") === whole ? near : whole),
     });
     button.append(svg);
-    return make("figure", {}, button, make("figcaption", {}, `frame ${frame}`));
+    return make("figure", {}, button, make("figcaption", {}, `frame ${frame}${projected ? ", points" : ""}`));
   }
 }

@@ -18,9 +18,11 @@ export class Traces {
     for (const place of longest) this.rows.set(place, this.#row(place, frames.length));
     this.element.replaceChildren(...this.rows.values());
     const hidden = places.length - longest.length;
+    const without = this.data.atLevel(level).length - places.length;
     this.idle = longest.length
       ? `Frames ${frames[0]} to ${frames[frames.length - 1]}. Point at a track to find it in the picture.` +
-        (hidden ? ` The ${MOST_ROWS} longest are listed; ${hidden} are not.` : "")
+        (hidden ? ` The ${MOST_ROWS} longest are listed; ${hidden} are not.` : "") +
+        (without ? ` ${counted(without, "instance")} of this level ${without === 1 ? "has" : "have"} no track of ${without === 1 ? "its" : "their"} own.` : "")
       : "No instance of this level has a mask in the selected frames.";
     this.readout.textContent = this.idle;
   }

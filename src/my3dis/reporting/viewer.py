@@ -80,11 +80,13 @@ class ViewerShot:
         picture: place in the list of pictures.
         box: half-open xyxy, pixels of the picture.
         outline: closed polygons in half pixels of the picture; even-odd, so that holes stay open.
+        projected: it is not a mask but where the frame sees the instance's points.
     """
 
     picture: int
     box: tuple[int, int, int, int]
     outline: tuple[Polygon, ...]
+    projected: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +206,12 @@ def _instance(one: ViewerInstance) -> dict[str, object]:
         "seen": one.seen,
         "runs": [edge for run in one.runs for edge in run],
         "shots": [
-            [shot.picture, *shot.box, [[v for xy in polygon for v in xy] for polygon in shot.outline]]
+            [
+                shot.picture,
+                *shot.box,
+                [[v for xy in polygon for v in xy] for polygon in shot.outline],
+                int(shot.projected),
+            ]
             for shot in one.shots
         ],
     }

@@ -12,7 +12,7 @@ from my3dis.reporting.pictures import encode_jpeg, resize
 from my3dis.reporting.viewer import Polygon, ViewerPicture, ViewerShot
 from my3dis.types import Frame, MaskSet
 
-__all__ = ["choose_frames", "mask_shot", "picture_of"]
+__all__ = ["choose_frames", "mask_shot", "outline_of", "picture_of"]
 
 _LEAST_GAIN = 0.02
 _WORTH = (1.0, 0.3, 0.15)
@@ -75,11 +75,17 @@ def mask_shot(masks: MaskSet, position: int, picture: int, width: int) -> Viewer
     scale = width / masks.image_size[1]
     crop = codec.decode_crop(masks.rle[position], masks.image_size, (x0, y0, x1, y1))
     box = (int(x0 * scale), int(y0 * scale), int(np.ceil(x1 * scale)), int(np.ceil(y1 * scale)))
-    return ViewerShot(picture=picture, box=box, outline=_outline(crop, (x0, y0), scale))
+    return ViewerShot(picture=picture, box=box, outline=outline_of(crop, (x0, y0), scale))
 
 
-def _outline(crop: NDArray[np.bool_], corner: tuple[int, int], scale: float) -> tuple[Polygon, ...]:
-    """Return simplified polygons of a mask, in half pixels of a picture that is ``scale`` times as large."""
+def outline_of(crop: NDArray[np.bool_], corner: tuple[int, int], scale: float) -> tuple[Polygon, ...]:
+    """Return simplified polygons of a mask, in half pixels of a picture.
+
+    Args:
+        crop: the mask inside its box.
+        corner: (x, y) of the box in the mask's image.
+        scale: size of the picture relative to the mask's image.
+    """
     import cv2
 
     found: Any = cv2.findContours(crop.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)

@@ -257,7 +257,7 @@ def _in_3d(
         return ViewerSection(notice=cloud), RoomSection(notice=cloud), table
     poses = poses_of(context)
     prepared = prepare_room(cloud, poses)
-    viewer = viewer_of(context, prepared, instances, colors, tracked)
+    viewer = viewer_of(context, cloud, prepared, instances, colors, tracked)
     return viewer, draw_room(cloud, instances, colors, poses, _room_width(context), room=prepared), table
 
 

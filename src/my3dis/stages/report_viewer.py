@@ -20,11 +20,12 @@ from my3dis.reporting.viewer import (
     encode_viewer,
 )
 from my3dis.reporting.viewer_points import viewer_points
+from my3dis.reporting.viewer_projection import PointSights, sees_points
 from my3dis.reporting.viewer_shots import choose_frames, mask_shot, picture_of
 from my3dis.reporting.viewpoints import Room
 from my3dis.stages.context import StageContext
 from my3dis.stages.report_material import Tracked
-from my3dis.types import InstanceSet, MaskSet, TrackSet
+from my3dis.types import InstanceSet, MaskSet, SceneCloud, TrackSet
 
 __all__ = ["viewer_of"]
 
@@ -32,6 +33,7 @@ _MOST_PICTURES = 24
 _PICTURE_WIDTH = 480
 _SAMPLED_FRAMES = 64
 _EXTRA_FRAMES = 32
+_PROJECTED_FRAMES = 32
 _SHOTS_EACH = 3
 _MOST_WITH_SHOTS = 1500
 _MOST_INSTANCES = 20_000
@@ -54,6 +56,7 @@ class _Seen:
 
 def viewer_of(
     context: StageContext,
+    cloud: SceneCloud,
     room: Room,
     instances: InstanceSet,
     colors: Mapping[int, Color],
@@ -61,10 +64,12 @@ def viewer_of(
 ) -> ViewerSection:
     """Return the viewer's part of the page.
 
-    An instance carries the id of its track; frames and masks are that track's.
+    An instance carries the id of its track; frames and masks are that track's. One that no track stands for
+    is outlined where a frame sees its points.
 
     Args:
         context: frames and the track archive.
+        cloud: the scene's points.
         room: the points, ready for drawing.
         instances: over the cloud of the room.
         colors: RGB per instance id.
@@ -87,7 +92,10 @@ def viewer_of(
     pictures: tuple[ViewerPicture, ...] = ()
     shots: dict[int, list[ViewerShot]] = {}
     if seen is not None:
-        pictures, shots = _pictures(context, instances, seen)
+        untracked = np.flatnonzero(seen.start == seen.stop)
+        wanted = _largest(instances)
+        sights = PointSights(cloud.xyz_m, instances, np.intersect1d(wanted, untracked), room.spacing_m)
+        pictures, shots = _pictures(context, instances, seen, (wanted, sights))
     content = ViewerContent(
         points=points,
         levels=levels,
@@ -153,10 +161,13 @@ def _rows(
 
 
 def _pictures(
-    context: StageContext, instances: InstanceSet, seen: _Seen
+    context: StageContext,
+    instances: InstanceSet,
+    seen: _Seen,
+    looking: tuple[NDArray[np.int64], PointSights],
 ) -> tuple[tuple[ViewerPicture, ...], dict[int, list[ViewerShot]]]:
     """Choose frames, scale them down, and outline in each the instances that it shows best."""
-    wanted = _largest(instances)
+    wanted, sights = looking
     with open_archive(context.layout.tracks) as archive:
         have = set(archive.frames())
         frames = [frame for frame in _candidate_frames(context.frames, wanted, seen) if frame in have]
@@ -166,20 +177,39 @@ def _pictures(
             columns, positions = _instances_in(masks, instances, wanted)
             # A track may have several masks in a frame, one from either direction; the last stands.
             areas[row, columns] = masks.area_px[positions]
+        _add_points(context, sights, frames, areas)
         chosen = choose_frames(areas, _MOST_PICTURES)
         areas = areas[chosen]
         shown = (areas > 0) & (np.argsort(np.argsort(-areas, axis=0, kind="stable"), axis=0) < _SHOTS_EACH)
         pictures: list[ViewerPicture] = []
         shots: dict[int, list[ViewerShot]] = {}
         for row, frame in enumerate(frames[i] for i in chosen.tolist()):
-            picture = picture_of(context.reader.frame(frame), _PICTURE_WIDTH)
+            image = context.reader.frame(frame)
+            picture = picture_of(image, _PICTURE_WIDTH)
             masks = archive.frame(frame)
             columns, positions = _instances_in(masks, instances, wanted)
             for k, position in zip(columns.tolist(), positions.tolist(), strict=True):
                 if shown[row, k]:
                     shots.setdefault(k, []).append(mask_shot(masks, position, len(pictures), picture.width))
+            for k in sights.places[shown[row, sights.places]].tolist():
+                shot = sights.shot(image, k, len(pictures), (picture.height, picture.width))
+                if shot is not None:
+                    shots.setdefault(k, []).append(shot)
             pictures.append(picture)
     return tuple(pictures), shots
+
+
+def _add_points(
+    context: StageContext, sights: PointSights, frames: Sequence[int], areas: NDArray[np.float32]
+) -> None:
+    """Fill in how large the instances without a track are seen, in some of the frames, one at a time."""
+    if not len(sights.places) or not context.reader.overview.has_depth:
+        return
+    rows = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), _PROJECTED_FRAMES)).round().astype(int))
+    for row in rows.tolist():
+        frame = context.reader.frame(frames[row])
+        if sees_points(frame):
+            areas[row] += sights.areas(frame)
 
 
 def _largest(instances: InstanceSet) -> NDArray[np.int64]:
