@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +87,46 @@ def test_a_mesh_without_labels_is_refused(tmp_path: Path) -> None:
     mesh.unlink()
     with pytest.raises(DataError, match=r"scan\.ply: expected a PLY mesh"):
         load_truth(scan / "scan.annotations.json")
+
+
+_AUDIT = """
+import sys
+from pathlib import Path
+touched = []
+
+def hook(event, values):
+    if event == "open" and str(values[0]).endswith((".annotations.json", "aggregation.json", "segs.json",
+            "segments.json", "segments_anno.json", "info_semantic.json")):
+        touched.append(str(values[0]))
+
+sys.addaudithook(hook)
+from my3dis.datasets.detect import open_scan
+for scan in sys.argv[1:]:
+    reader = open_scan(Path(scan))
+    assert reader.overview.ground_truth is not None, scan
+    reader.fingerprint(), reader.cloud()
+    for i in range(len(reader)):
+        reader.frame(i)
+print("touched:", touched)
+"""
+
+
+def test_reading_a_scan_opens_no_annotations(tmp_path: Path) -> None:
+    """Every reader points at the annotations of its data set, and opens none of them."""
+    writers = {
+        "multiscan": miniatures.multiscan_decoded,
+        "multiscan_raw": miniatures.multiscan_raw,
+        "scannet": miniatures.scannet_corner,
+        "scannet_sens": miniatures.scannet_sens,
+        "scannetpp": miniatures.scannetpp,
+        "replica": partial(miniatures.replica, labelled=True),
+    }
+    scans = [str(write(tmp_path / name)) for name, write in writers.items()]
+    done = subprocess.run(
+        [sys.executable, "-c", _AUDIT, *scans], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "touched: []" in done.stdout
 
 
 def test_our_own_folder_comes_first(tmp_path: Path) -> None:

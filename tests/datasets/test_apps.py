@@ -65,7 +65,7 @@ def test_other_openexr_is_refused_by_its_kind(tmp_path: Path) -> None:
 def test_record3d_leaves_out_what_is_no_depth(tmp_path: Path) -> None:
     """Inf, nan and negative metres count as no reading."""
     scan = record3d(tmp_path / "mini")
-    depth = np.full((12, 16), 2, np.float32)
+    depth = np.full((96, 128), 2, np.float32)
     depth[0, :3] = np.inf, np.nan, -1
     exr(scan / "depth" / "4.exr", {"R": depth})
     found = open_scan(scan).frame(4).depth_m

@@ -54,7 +54,7 @@ def test_time_stamps_are_seconds(scan: Path) -> None:
 def test_readings_that_are_no_number_are_none(tmp_path: Path) -> None:
     """Half-precision inf, nan and negative depth count as no reading."""
     scan = multiscan_raw(tmp_path / "mini")
-    values = np.full((FRAMES, 24, 32), 1.5, "<f2")
+    values = np.full((FRAMES, 96, 128), 1.5, "<f2")
     values[:, 5, :4] = np.inf, np.nan, -1, 0
     (scan / "mini.depth.zlib").write_bytes(raw_deflate(values.tobytes()))
     depth = open_scan(scan).frame(2).depth_m

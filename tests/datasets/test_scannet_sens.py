@@ -119,9 +119,9 @@ def rewritten(scan: Path, image: bytes | None = None, depth: bytes | None = None
         ({"depth": b"noise"}, "frame 3: expected compressed depth, found corrupt data"),
         (
             {"depth": zlib.compress(bytes(10))},
-            "frame 3: expected depth of 32x24, which is 1536 bytes, found 10",
+            "frame 3: expected depth of 128x96, which is 24576 bytes, found 10",
         ),
-        ({"depth": zlib.compress(bytes(5000))}, "frame 3: expected depth of 32x24.*found more"),
+        ({"depth": zlib.compress(bytes(30000))}, "frame 3: expected depth of 128x96.*found more"),
     ],
 )
 def test_broken_frames_are_named(scan: Path, spoil: dict[str, bytes], message: str) -> None:

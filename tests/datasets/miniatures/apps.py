@@ -12,7 +12,7 @@ from tests.datasets.miniatures import room
 from tests.datasets.miniatures.basic import FRAMES, HEIGHT, WIDTH, color, save
 from tests.datasets.miniatures.exr import exr
 
-DEPTH_WIDTH, DEPTH_HEIGHT = 16, 12
+DEPTH_WIDTH, DEPTH_HEIGHT = 128, 96
 
 
 def record3d(root: Path, *, inner: bool = False) -> Path:

@@ -13,7 +13,7 @@ from tests.datasets.miniatures import room
 from tests.datasets.miniatures.basic import FRAMES, HEIGHT, WIDTH, color, save
 from tests.datasets.miniatures.exr import exr
 
-DEPTH_WIDTH, DEPTH_HEIGHT = 32, 24
+DEPTH_WIDTH, DEPTH_HEIGHT = 128, 96
 
 
 def camera_world_from_mesh() -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 from tests.datasets.miniatures import room
 from tests.datasets.miniatures.basic import FRAMES, HEIGHT, WIDTH, color, save, save_matrix
 
-DEPTH_WIDTH, DEPTH_HEIGHT = 32, 24
+DEPTH_WIDTH, DEPTH_HEIGHT = 128, 96
 NAMES = ("floor", "cabinet", "office chair")
 SEGMENTS = (40, 7, 300)
 
