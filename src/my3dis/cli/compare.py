@@ -107,7 +107,9 @@ def _print_runs(c: RunComparison) -> None:
 
 def _print_sweeps(c: SweepComparison) -> None:
     print(f"A  {c.a}\nB  {c.b}")
-    print(f"\n{len(c.scenes):,} scenes are in both; {len(c.only_a):,} only in A, {len(c.only_b):,} only in B")
+    count = len(c.scenes)
+    both = f"{count:,} scene{'s are' if count != 1 else ' is'} in both"
+    print(f"\n{both}; {len(c.only_a):,} only in A, {len(c.only_b):,} only in B")
     for name, scenes in (("A", c.only_a), ("B", c.only_b)):
         if scenes:
             more = f" and {len(scenes) - _MOST_SCENES:,} more" if len(scenes) > _MOST_SCENES else ""
