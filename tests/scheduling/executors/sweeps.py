@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,13 +64,24 @@ def with_fakes(site: Path) -> tuple[tuple[str, str], ...]:
 
 
 def drive(
-    scans: Path, kind: str, address: str | None = None, *, gpus: int = 1
+    scans: Path,
+    kind: str,
+    address: str | None = None,
+    *,
+    gpus: int = 1,
+    observe: Callable[[JobEvent], None] | None = None,
 ) -> tuple[SweepResult, list[JobEvent]]:
     """Run a sweep of stand-ins to its end; return what became of it, and what was told."""
     plan = split_plan(scans, kind, address, gpus=gpus)
     options = ExecutorOptions(environment=with_fakes(scans.parent / "site-fakes"), address=address)
     events: list[JobEvent] = []
-    return run_sweep(plan, executor_for(plan.config, options), events.append), events
+
+    def take(event: JobEvent) -> None:
+        events.append(event)
+        if observe is not None:
+            observe(event)
+
+    return run_sweep(plan, executor_for(plan.config, options), take), events
 
 
 if __name__ == "__main__":

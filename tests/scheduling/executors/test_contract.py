@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -250,3 +251,32 @@ def test_killed_driver_is_followed_by_one_that_repeats_nothing_finished(place: P
     config = load_config(values=tiny_scans.SETTINGS, environment=False)
     alone = run_scan(scan, folder / "alone", config)
     assert masks_of(run_dir) == masks_of(alone.run_dir)
+
+
+@pytest.mark.extras
+def test_sweep_outlives_a_node(place: Place) -> None:
+    """A node is killed while each of three has a job: that job goes to another, and all scenes are done."""
+    address = address_of(place, "ray")
+    cluster: Any = place.cluster
+    node = cluster.add_node(num_cpus=1, num_gpus=1)
+    scans = place.folder / "node-loss" / "scans"
+    for name in ("a", "b", "c"):
+        make_fake(scans / name, candidates={"sleep_s": 6.0})
+    begun: list[str | None] = []
+
+    def lose_one(event: JobEvent) -> None:
+        if event.kind == "started":
+            begun.append(event.job_id)
+            if len(begun) == 3:
+                cluster.remove_node(node, allow_graceful=False)
+
+    result, events = drive(scans, "ray", address, observe=lose_one)
+    assert {outcome.status for outcome in result.outcomes} == {JobStatus.DONE}
+    (requeued,) = [event for event in events if event.kind == "requeued"]
+    assert "another place" in requeued.text
+    lost = next(outcome for outcome in result.outcomes if outcome.job.id == requeued.job_id)
+    assert lost.attempts == 2
+    (scene,) = {outcome.job.scene for outcome in result.outcomes if outcome.attempts > 1}
+    begins = [int(str(line["pid"])) for line in told(scans / scene) if line["what"] == "begin"]
+    assert len(begins) == 3
+    assert not living(begins)
