@@ -116,8 +116,7 @@ class BackendOptions:
         recorded_root: folder of recorded label maps.
         ground_truth: the scan's ground truth folder, for oracles only.
         checkpoint: path or id of model weights.
-        device: ``auto``, ``cpu``, ``cuda:N`` or ``mps``.
-        dtype: ``auto`` or a floating-point type name.
+        device, dtype: ``auto``, ``cpu``, ``cuda:N`` or ``mps``; ``auto`` or a floating-point type name.
         refine: how a point-prompted model looks inside a parent: ``crop``, ``mask`` or ``points``.
         points_per_side, points_per_batch: grid of prompts and prompts at once; None = the model's own.
         predicted_iou: least quality that the model itself predicts for a mask; None = the model's own.
@@ -146,8 +145,7 @@ class BackendReport:
 
     Attributes:
         facts: named figures for ``stage_timings.json``, such as ``("backbone_passes", 84)``.
-        notes: (short stable code, sentence): what a person should know, such as that a batch was made
-            smaller because memory ran out. The stage turns each into a warning.
+        notes: (short stable code, sentence) that a person should know; the stage warns of each.
         peak_gpu_mb: (device, MiB) for every GPU that was used.
     """
 
@@ -219,10 +217,10 @@ class ProposerPlugin:
         summary: one line for ``my3dis plugins``.
         version: changes when results change, so that finished stages are not reused.
         create: make the proposer; raises ConfigError or PluginError when something it needs is missing.
-        final: the masks are delivered as they are: nothing is filtered, clamped or filled unless a
-            setting asks for it explicitly.
+        final: nothing is filtered, clamped or filled unless a setting asks for it explicitly.
         stability_threshold: the stability that its masks should reach when no setting says otherwise.
         resumable: what is repeated of a stage that was stopped; see `Resumable`.
+        recognises: whether masks stand for things; else things come from the surface, borders from masks.
     """
 
     summary: str
@@ -230,6 +228,7 @@ class ProposerPlugin:
     create: Callable[[BackendOptions], MaskProposer | RegionProposer]
     final: bool = False
     stability_threshold: float = 0.0
+    recognises: bool = True
     resumable: Resumable = "stage"
 
 

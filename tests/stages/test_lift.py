@@ -198,3 +198,13 @@ def test_every_frame_is_loaded_once_per_pass(layout: RunLayout) -> None:
         lift.run(replace(made, progress=lambda done, total, seen=seen: seen.append((done, total))))
         assert reader.loaded == list(range(9)) * passes
         assert seen == [(n, 9 * passes) for n in range(1, 9 * passes + 1)]
+
+
+def test_regions_that_stand_for_nothing_are_evidence_of_borders(layout: RunLayout) -> None:
+    """With masks of this run's own watershed, things come from the surface: every point has an owner."""
+    layout.masks.touch()
+    outcome = lift.run(context(layout, Reader(), list[StageWarning]().append))
+    facts = dict(outcome.facts)
+    assert facts["points in instances"] == facts["points"]
+    instances = load_instances(layout.instances)
+    assert set(instances.level.tolist()) <= {2, 4}

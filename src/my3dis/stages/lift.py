@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from my3dis import plugins
 from my3dis.archive import ArchiveReader, open_archive
 from my3dis.config.schema import Lift
 from my3dis.datasets.ply import cloud_digest
@@ -18,7 +19,9 @@ from my3dis.exporters.ply import instances_to_ply, points_to_ply
 from my3dis.geometry.fusion import frame_points
 from my3dis.geometry.points import VoxelFusion
 from my3dis.geometry.transforms import is_rigid
+from my3dis.lifting.borders import BorderEvidence
 from my3dis.lifting.consensus import ConsensusOptions
+from my3dis.lifting.grouping import GroupingOptions, group_instances
 from my3dis.lifting.hierarchy import HierarchyOptions
 from my3dis.lifting.lift import Lifted, LiftOptions, lift_instances, surface_of
 from my3dis.lifting.visibility import ViewOptions
@@ -35,6 +38,8 @@ __all__ = ["CONFIG_FIELDS", "INPUTS", "NAME", "OUTPUTS", "run"]
 NAME = "lift"
 CONFIG_FIELDS: tuple[str, ...] = (
     "experiment.levels",
+    "stages.ssam.enabled",
+    "stages.ssam.proposer",
     "stages.lift.enabled",
     "stages.lift.min_points",
     "stages.lift.depth_tolerance_m",
@@ -86,19 +91,26 @@ def run(context: StageContext) -> StageOutcome:
         if cloud is None:
             cloud = _fused_cloud(context, frames, settings)
         surface = surface_of(cloud)
+        view = ViewOptions(depth_tolerance_m=settings.depth_tolerance_m)
         accumulator = VoteAccumulator(
             cloud.xyz_m,
             surface.normal,
             tracks.track_id,
             view_count=len(frames),
-            options=VoteOptions(view=ViewOptions(depth_tolerance_m=settings.depth_tolerance_m)),
+            options=VoteOptions(view=view),
         )
-        usage = _vote(context, archive, accumulator, frames, second_pass=fused)
+        borders = None
+        if not _recognises(context):
+            borders = BorderEvidence(cloud, surface, tuple(levels), view)
+        usage = _vote(context, archive, (accumulator, borders), frames, second_pass=fused)
         masks_in = len(tracks.obs_track)
     if not usage.used or not len(cloud):
         return _skip(layout, "no frame has both depth and a valid pose")
     votes = accumulator.result()
-    lifted = lift_instances(cloud, surface, votes, tracks, _options(settings))
+    if borders is None:
+        lifted = lift_instances(cloud, surface, votes, tracks, _options(settings))
+    else:
+        lifted = group_instances(cloud, borders, votes, tracks, _grouping(settings))
     _write(layout, cloud, lifted.instances, fused=fused)
     return StageOutcome(
         masks_in=masks_in, masks_out=len(lifted.instances), facts=_facts(lifted, votes, usage)
@@ -159,16 +171,20 @@ def _fused_cloud(context: StageContext, frames: tuple[int, ...], settings: Lift)
 def _vote(
     context: StageContext,
     archive: ArchiveReader,
-    accumulator: VoteAccumulator,
+    asking: tuple[VoteAccumulator, BorderEvidence | None],
     frames: tuple[int, ...],
     *,
     second_pass: bool,
 ) -> _Usage:
     usage = _Usage()
+    accumulator, borders = asking
     before, total = (len(frames), 2 * len(frames)) if second_pass else (0, len(frames))
     for frame in _usable_frames(context, frames, usage, lambda done: context.progress(before + done, total)):
         masks = archive.frame(frame.index)
-        accumulator.add(frame, masks.select(np.isin(masks.level, context.config.experiment.levels)))
+        masks = masks.select(np.isin(masks.level, context.config.experiment.levels))
+        accumulator.add(frame, masks)
+        if borders is not None:
+            borders.add(frame, masks)
     for reason, count, what in (
         ("invalid_poses", usage.no_pose, "has no valid pose"),
         ("no_depth", usage.no_depth, "has no depth image"),
@@ -177,6 +193,20 @@ def _vote(
             message = f"{count} of {len(frames)} frames did not vote: each {what}; their masks are in 2D only"
             context.warn(StageWarning(stage=NAME, reason=reason, message=message))
     return usage
+
+
+def _recognises(context: StageContext) -> bool:
+    """Whether the masks stand for things; tracks that came without this run's masks do."""
+    ssam = context.config.stages.ssam
+    own = ssam.enabled and context.layout.masks.is_file()
+    return not own or plugins.proposer(ssam.proposer).recognises
+
+
+def _grouping(settings: Lift) -> GroupingOptions:
+    return GroupingOptions(
+        first_min_points=settings.min_points,
+        other_min_points=max(1, settings.min_points // _PARTS_PER_OBJECT),
+    )
 
 
 def _options(settings: Lift) -> LiftOptions:

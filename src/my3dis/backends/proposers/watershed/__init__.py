@@ -133,7 +133,8 @@ def _at_working_size(frame: Frame) -> tuple[NDArray[np.uint8], NDArray[np.float3
 
 PLUGIN = ProposerPlugin(
     summary="nested regions between colour, depth and normal edges; needs no weights (default)",
-    version="1",
+    version="2",
     create=lambda options: WatershedProposer(),  # noqa: ARG005 - nothing to choose
+    recognises=False,
     resumable="frame",
 )
