@@ -38,7 +38,7 @@ class ConsensusOptions:
         color_step: how much colour may differ before neighbours count less, RGB distance in 0..255.
     """
 
-    vote_ratio: float = 0.5
+    vote_ratio: float = 0.4
     neighbour_views: float = 1.0
     doubted_views: float = 1.0
     near_tie: float = 0.3

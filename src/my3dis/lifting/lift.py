@@ -18,6 +18,7 @@ from my3dis.geometry.points import (
 from my3dis.lifting.clean import CleanOptions, drop_specks, fill_unseen
 from my3dis.lifting.confidence import instance_scores
 from my3dis.lifting.consensus import ConsensusOptions, LevelClaims, claim_points, neighbour_average
+from my3dis.lifting.continuation import ContinuationOptions, find_continuations
 from my3dis.lifting.hierarchy import HierarchyOptions, Tree, build_tree
 from my3dis.lifting.merge import MergeOptions, apply_merge, find_merges, members
 from my3dis.lifting.vote import Votes
@@ -32,6 +33,7 @@ class LiftOptions:
 
     consensus: ConsensusOptions = field(default_factory=ConsensusOptions)
     merge: MergeOptions = field(default_factory=MergeOptions)
+    continuation: ContinuationOptions = field(default_factory=ContinuationOptions)
     clean: CleanOptions = field(default_factory=CleanOptions)
     hierarchy: HierarchyOptions = field(default_factory=HierarchyOptions)
 
@@ -102,8 +104,7 @@ def lift_instances(
         tracks: levels and parents.
         options: of lifting.
     """
-    group = find_merges(votes, tracks.level, members(votes, options.consensus.vote_ratio), options.merge)
-    merged = apply_merge(votes, group)
+    group, merged = _joined(cloud, surface, votes, tracks, options)
     average = neighbour_average(cloud, surface.normal, surface.edges, options.consensus)
     raw = claim_points(merged, tracks.level, average, options.consensus)
     unseen = votes.point_views == 0
@@ -121,6 +122,24 @@ def lift_instances(
         dropped=tree.dropped,
         speck_points=specks,
     )
+
+
+def _joined(
+    cloud: SceneCloud, surface: Surface, votes: Votes, tracks: TrackSet, options: LiftOptions
+) -> tuple[NDArray[np.int32], Votes]:
+    """Group pieces that overlap, then those that go on, and return the groups and their votes."""
+    ratio = options.consensus.vote_ratio
+    overlapping = find_merges(votes, tracks.level, members(votes, ratio), options.merge)
+    merged = apply_merge(votes, overlapping)
+    continued = find_continuations(
+        merged,
+        tracks.level,
+        members(merged, ratio),
+        cloud,
+        surface.normal,
+        options=options.continuation,
+    )
+    return continued[overlapping], apply_merge(merged, continued)
 
 
 def _related(tracks: TrackSet, group: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -15,7 +15,7 @@ from scipy import sparse
 
 from my3dis.lifting.vote import Votes, popcount_rows
 
-__all__ = ["MergeOptions", "alive_weight", "apply_merge", "find_merges", "members"]
+__all__ = ["MergeOptions", "alive_weight", "apply_merge", "find_merges", "members", "seen_during"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,12 +108,13 @@ def _overlapping(
             continue
         of_a = incidence.indices[starts[a] : starts[a + 1]]
         of_b = incidence.indices[starts[b] : starts[b + 1]]
-        comparable = _seen_during(votes, of_a, b) + _seen_during(votes, of_b, a) - common
+        comparable = seen_during(votes, of_a, b) + seen_during(votes, of_b, a) - common
         found.append((common / max(1, comparable), a, b))
     return found
 
 
-def _seen_during(votes: Votes, point: NDArray[np.integer], track: int) -> int:
+def seen_during(votes: Votes, point: NDArray[np.integer], track: int) -> int:
+    """Return how many of some points were seen while a track had a mask, whether it covered them or not."""
     # A point that both claim was seen during both, or neither vote would exist.
     return int((votes.point_slots[point] & votes.track_slots[track]).any(axis=1).sum())
 
