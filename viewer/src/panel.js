@@ -49,7 +49,7 @@ export class Panel {
     this.element.replaceChildren(
       make("div", { class: "title" },
         make("h3", {}, swatch(one.color), `Instance ${one.id}`),
-        make("button", { type: "button", class: "tool", onclick: () => this.actions.focus(), title: "Fly to it (f)" }, "Go to"),
+        make("button", { type: "button", class: "tool goto", onclick: () => this.actions.focus(), title: "Fly to it (f)" }, "Go to"),
         make("button", { type: "button", class: "tool", onclick: () => this.actions.pick(-1), title: "Show all (Esc)", "aria-label": "Close, show all instances" }, "✕")),
       facts,
       make("h4", {}, "Tree"), this.#tree(place),

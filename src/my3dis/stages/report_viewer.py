@@ -118,7 +118,7 @@ def _note(instances: int, with_shots: int, tracked: bool) -> str:
         return "The run has no tracks any more, so the viewer shows no frames and no masks."
     if with_shots == instances:
         return ""
-    return f"{with_shots:,} of {instances:,} instances have pictures of their masks."
+    return f"{with_shots:,} of {instances:,} instances are outlined in frames."
 
 
 def _observed(instances: InstanceSet, tracks: TrackSet) -> _Seen:
