@@ -33,7 +33,11 @@ def add_commands(commands: Commands[Parser]) -> None:
         "--output", metavar="DIR", type=Path, default=Path("my3dis-demo"), help="default ./my3dis-demo"
     )
     demo.set_defaults(call=_demo)
+    _add_run(commands)
+    _add_stage(commands)
 
+
+def _add_run(commands: Commands[Parser]) -> None:
     run = add_command(
         commands,
         "run",
@@ -68,6 +72,8 @@ The same command continues a run that was stopped, and repeats only what a chang
     )
     run.set_defaults(call=_run)
 
+
+def _add_stage(commands: Commands[Parser]) -> None:
     stage = add_command(
         commands,
         "stage",

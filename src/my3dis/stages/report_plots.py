@@ -28,6 +28,7 @@ __all__ = ["plots_of"]
 
 _STEPS = (("candidates", "candidates"), ("filter", "kept"), ("track", "tracked"))
 _MOST_SAMPLES = 200
+_MOST_CLASSES = 40
 _COLORS = {"objects": 0, "parts": 1}
 
 
@@ -111,6 +112,12 @@ def _bars(scores: Scores) -> BarChart | None:
         if row.selection != "best level"
     ]
     values = [(name, (row.ap, row.ap50, row.ap25)) for name, row in groups]
+    for row in _rows(scores):
+        if row.selection == "best level":
+            values += [
+                (f"{row.target}, class {c.label}", (c.ap, c.ap50, c.ap25))
+                for c in row.classes[:_MOST_CLASSES]
+            ]
     return score_bars(values, ("AP", "AP50", "AP25"))
 
 
