@@ -29,6 +29,7 @@ PAGES = (
     "docs/backends.md",
     "docs/scaling.md",
     "docs/clusters.md",
+    "docs/scans.md",
 )
 
 
@@ -55,7 +56,9 @@ def environment() -> dict[str, str]:
     return {**own, "PATH": f"{Path(sys.executable).parent}:{own.get('PATH', '')}"}
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/workflow.md", "docs/backends.md", "docs/scaling.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/workflow.md", "docs/backends.md", "docs/scaling.md", "docs/scans.md"]
+)
 def test_commands_of_a_page_run(page: str, workplace: Path) -> None:
     """Every `$ my3dis` line of a page succeeds, one after the other."""
     found = commands(page)
