@@ -16,10 +16,11 @@ from my3dis.metrics.average_precision import (
     average_precision,
     constant_score_ap,
     evaluate_instances,
+    evaluate_score_modes,
     precision_recall_curve,
 )
 from my3dis.metrics.matching import overlaps
-from my3dis.metrics.protocols import AP25_THRESHOLD, AP_THRESHOLDS, VOID
+from my3dis.metrics.protocols import AP_THRESHOLDS, TEN_THRESHOLDS, VOID
 from tests.metrics.build import instance_set
 from tests.metrics.reference_ap import Scene, reference_ap
 
@@ -204,7 +205,7 @@ def assert_same(actual: float, expected: float) -> None:
     assert actual == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(scene_strategy, min_size=1, max_size=3), st.integers(1, 8))
 def test_equals_the_slow_reference(
     parameters: list[tuple[int, int, int, int, bool]], min_region: int
@@ -213,10 +214,96 @@ def test_equals_the_slow_reference(
     pairs = [random_scene(*p) for p in parameters]
     result = evaluate_instances([scene for scene, _ in pairs], min_region=min_region)
     references = [scene for _, scene in pairs]
-    for at in result.thresholds:
-        assert_same(at.ap, reference_ap(references, at.threshold, min_region))
-    assert_same(result.ap, float(np.mean([reference_ap(references, t, min_region) for t in AP_THRESHOLDS])))
-    assert_same(result.ap25, reference_ap(references, AP25_THRESHOLD, min_region))
+    expected = [reference_ap(references, at.threshold, min_region) for at in result.thresholds]
+    for at, value in zip(result.thresholds, expected, strict=True):
+        assert_same(at.ap, value)
+    assert_same(result.ap, float(np.mean(expected[:-1])))
+    assert_same(result.ap25, expected[-1])
+
+
+def compare_scenes(seeds: range) -> None:
+    """Compare one small scene a seed at one threshold, ranked and constant."""
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        numbers = (int(rng.integers(1, 40)), int(rng.integers(0, 5)), int(rng.integers(0, 8)))
+        (instances, ids), scene = random_scene(seed, *numbers, bool(rng.random() < 0.5))
+        min_region = int(rng.integers(1, 6))
+        at = int(rng.integers(0, 10))
+        ranked, constant = evaluate_score_modes([(instances, ids)], min_region=min_region)
+        threshold = ranked.thresholds[at].threshold
+        assert_same(ranked.thresholds[at].ap, reference_ap([scene], threshold, min_region))
+        scene.predictions = [(vertices, 1.0) for vertices, _ in scene.predictions]
+        assert_same(constant.thresholds[at].ap, reference_ap([scene], threshold, min_region))
+        assert_same(constant.ap, constant.closed_form)
+
+
+def test_six_hundred_scenes_equal_the_slow_reference() -> None:
+    """Ranked, constant and closed form equal the reference on small scenes, one threshold each."""
+    compare_scenes(range(600))
+
+
+@pytest.mark.soak
+def test_thirty_thousand_scenes_equal_the_slow_reference() -> None:
+    """The same for thirty thousand more."""
+    compare_scenes(range(600, 30_600))
+
+
+@settings(max_examples=40, deadline=None)
+@given(scene_strategy, st.integers(1, 5))
+def test_pooling_a_scene_with_itself_changes_nothing(
+    parameters: tuple[int, int, int, int, bool], min_region: int
+) -> None:
+    """Every count doubles, so precision and recall stay."""
+    scene, _ = random_scene(*parameters)
+    once = evaluate_instances([scene], min_region=min_region)
+    twice = evaluate_instances([scene, scene], min_region=min_region)
+    for one, other in zip(once.thresholds, twice.thresholds, strict=True):
+        assert_same(one.ap, other.ap)
+
+
+@settings(max_examples=40, deadline=None)
+@given(scene_strategy, scene_strategy, st.integers(1, 5))
+def test_two_rooms_in_one_scan_score_as_two_scans(
+    first: tuple[int, int, int, int, bool], second: tuple[int, int, int, int, bool], min_region: int
+) -> None:
+    """Splitting a scene along a wall that nothing crosses changes no score."""
+    rooms = [random_scene(*p)[0] for p in (first, second)]
+    (one, one_ids), (two, two_ids) = rooms
+    vertices = [one.points_of(k).tolist() for k in range(len(one))]
+    vertices += [(two.points_of(k) + len(one_ids)).tolist() for k in range(len(two))]
+    scores = [*one.score.tolist(), *two.score.tolist()]
+    joined = instance_set(vertices, len(one_ids) + len(two_ids), scores=scores)
+    ids = np.concatenate([one_ids, np.where(two_ids == VOID, VOID, two_ids + 1000)])
+    apart = evaluate_instances(rooms, min_region=min_region)
+    together = evaluate_instances([(joined, ids)], min_region=min_region)
+    for a, b in zip(apart.thresholds, together.thresholds, strict=True):
+        assert_same(a.ap, b.ap)
+
+
+@settings(max_examples=40, deadline=None)
+@given(scene_strategy, st.integers(1, 5), st.integers(0, 1000))
+def test_input_order_matters_at_25_only(
+    parameters: tuple[int, int, int, int, bool], min_region: int, shuffle: int
+) -> None:
+    """From 0.50 on a prediction hits one instance at most, so the order of the input decides nothing."""
+    (instances, ids), _ = random_scene(*parameters)
+    order = np.random.default_rng(shuffle).permutation(len(instances)).tolist()
+    vertices = [instances.points_of(k).tolist() for k in order]
+    moved = instance_set(vertices, len(ids), scores=instances.score[order].tolist())
+    before = evaluate_instances([(instances, ids)], min_region=min_region)
+    after = evaluate_instances([(moved, ids)], min_region=min_region)
+    for a, b in zip(before.thresholds[:-1], after.thresholds[:-1], strict=True):
+        assert_same(a.ap, b.ap)
+
+
+def test_ten_thresholds_are_an_option() -> None:
+    """The tenth overlap, 0.95, lowers the mean of a mask that covers 94 %."""
+    scene = (instance_set([range(188)], P), target((0, 200)))
+    nine, ten = (
+        evaluate_score_modes([scene], ("ranked",), thresholds=t)[0] for t in (AP_THRESHOLDS, TEN_THRESHOLDS)
+    )
+    assert (nine.ap, ten.ap) == (1.0, pytest.approx(0.9))
+    assert (len(ten.thresholds), ten.ap50, ten.ap25) == (11, 1.0, 1.0)
 
 
 @settings(max_examples=60, deadline=None)

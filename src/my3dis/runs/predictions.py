@@ -144,7 +144,9 @@ def _dense(path: Path) -> InstanceSet:
 
 def _benchmark(path: Path, n_points: int) -> InstanceSet:
     expected = "lines of relative_mask_path label_id confidence"
-    text = read_bytes(path, expected).decode("utf-8", "replace")
+    # A scene in which nothing was found has a file without a line.
+    data = read_bytes(path, expected) if path.stat().st_size else b""
+    text = data.decode("utf-8", "replace")
     root = path.resolve().parent
     points: list[NDArray[np.int64]] = []
     labels: list[int] = []
@@ -199,6 +201,9 @@ def _instance_set(
 ) -> InstanceSet:
     if not all(math.isfinite(value) for value in score.tolist()):
         raise ValueError("expected finite confidences, found others")
+    limit = np.iinfo(np.int32).max
+    if len(label) and not -1 <= int(label.min()) <= int(label.max()) <= limit:
+        raise ValueError(f"expected labels from -1 to {limit}, found {label.min()}..{label.max()}")
     k = len(points)
     return InstanceSet(
         instance_id=np.arange(k, dtype=np.int32),

@@ -19,6 +19,7 @@ from my3dis.metrics.protocols import (
     Protocol,
     protocol_named,
 )
+from my3dis.runs.layout import RunLayout
 from my3dis.runs.predictions import Prediction, find_predictions, load_prediction
 from my3dis.runs.scores import Scores
 from my3dis.runs.scoring import CountedScene, counted_scene, pooled_parents, pooled_scores
@@ -125,7 +126,7 @@ def _pairs(
     found = find_predictions(predictions, options.run)
     if not gt.exists():
         raise DataError(f"{gt}: expected ground truth, found nothing there; check the path")
-    many = predictions.is_dir() and not (len(found) == 1 and found[0].path.parent == predictions)
+    many = predictions.is_dir() and not RunLayout(predictions).instances.is_file()
     if gt.is_file() or _is_one_scene(gt):
         if len(found) != 1:
             raise DataError(
