@@ -17,6 +17,7 @@ import pytest
 from my3dis.pipeline import run_scan
 from my3dis.reporting.colors import family_colors
 from my3dis.types import InstanceSet
+from tests.small_scan import write_small_scan
 
 pytestmark = pytest.mark.extras
 
@@ -65,8 +66,10 @@ class Opened:
 
 @pytest.fixture(scope="module")
 def report(built_in: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of a run over four frames."""
-    result = run_scan(built_in, tmp_path_factory.mktemp("viewer"), {"experiment.frames": "::15"})
+    """The report of a run over six small frames."""
+    folder = tmp_path_factory.mktemp("viewer")
+    scan = write_small_scan(built_in, folder / "room", frames=6, scale=0.5)
+    result = run_scan(scan, folder / "runs")
     assert result.report is not None
     return result.report
 
@@ -307,6 +310,24 @@ def test_a_finger_can_pick_on_a_phone(chromium: Any, report: Path, instances: In
         x, y = middle_of(view.picture(), color_of(instances, wanted))
         view.page.locator("#viewer canvas").tap(position={"x": x, "y": y})
         assert view.picked == str(wanted)
+
+
+def test_all_points_are_drawn_once_the_view_rests(view: Opened) -> None:
+    """A slow machine draws fewer points while it turns; afterwards the picture is whole again."""
+    box = view.page.locator("#viewer canvas").bounding_box()
+    view.page.mouse.move(box["x"] + 300, box["y"] + 200)
+    view.page.mouse.down()
+    for step in range(12):
+        view.page.mouse.move(box["x"] + 300 + 10 * step, box["y"] + 200)
+    view.page.mouse.up()
+    assert view.picked == ""  # a drag is no click
+    view.page.wait_for_timeout(500)
+    view.settle()
+    drawn, points = view.page.evaluate(
+        "(({ scene, points }) => [scene.geometry.drawRange.count, points.count])"
+        "(document.getElementById('viewer').viewer)"
+    )
+    assert drawn == points
 
 
 def test_motion_is_left_out_on_request(chromium: Any, report: Path) -> None:

@@ -35,33 +35,50 @@ function summed(differences) {
   return differences;
 }
 
+// A fixed shuffle: the first part of the points is then a thinner picture of the whole scene.
+function shuffled(n) {
+  const order = Uint32Array.from({ length: n }, (_, i) => i);
+  let seed = 12345;
+  for (let i = n - 1; i > 0; i--) {
+    seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
+    const j = Math.floor((seed / 4294967296) * (i + 1));
+    [order[i], order[j]] = [order[j], order[i]];
+  }
+  return order;
+}
+
 export function readPoints({ head, block }) {
   const n = head.count;
+  const order = shuffled(n);
   const grid = ["x", "y", "z"].map((name) => summed(joined(block(name), n, Uint16Array)));
   const position = new Float32Array(3 * n);
   const unit = head.size / 65535;
   for (let axis = 0; axis < 3; axis++) {
-    for (let i = 0; i < n; i++) position[3 * i + axis] = head.low[axis] + grid[axis][i] * unit;
+    for (let i = 0; i < n; i++) position[3 * i + axis] = head.low[axis] + grid[axis][order[i]] * unit;
   }
   const color = new Uint8Array(3 * n);
   ["r", "g", "b"].forEach((name, channel) => {
     const values = summed(joined(block(name), n, Uint8Array));
-    for (let i = 0; i < n; i++) color[3 * i + channel] = values[i];
+    for (let i = 0; i < n; i++) color[3 * i + channel] = values[order[i]];
   });
   return {
     count: n,
     position,
     color,
-    normal: unfolded(block("n0"), block("n1"), n),
-    owner: head.levels.map((_, i) => joined(block(`level ${i}`), n, Uint32Array)),
+    normal: unfolded(block("n0"), block("n1"), order),
+    owner: head.levels.map((_, level) => {
+      const values = joined(block(`level ${level}`), n, Uint32Array);
+      return values.map((_, i) => values[order[i]]);
+    }),
   };
 }
 
 // The octahedral map back to unit vectors, three signed bytes and one of padding each.
-function unfolded(first, second, n) {
+function unfolded(first, second, order) {
+  const n = order.length;
   const out = new Int8Array(4 * n);
   for (let i = 0; i < n; i++) {
-    let x = first[i] / 127.5 - 1, y = second[i] / 127.5 - 1;
+    let x = first[order[i]] / 127.5 - 1, y = second[order[i]] / 127.5 - 1;
     const z = 1 - Math.abs(x) - Math.abs(y);
     if (z < 0) {
       const folded = (1 - Math.abs(y)) * (x < 0 ? -1 : 1);

@@ -37,6 +37,9 @@ export class PointScene {
     this.frames = 0;
     this.pending = false;
     this.cull = true;
+    this.detail = 1; // share of the points drawn while the view moves
+    this.lastMove = 0;
+    this.rest = 0;
     this.size = head.spacing * DRAWN_WIDER;
     this.scene = new Scene();
     this.geometry = new BufferGeometry();
@@ -53,7 +56,7 @@ export class PointScene {
     this.scene.add(cloud);
     this.home = this.#bounds(null);
     this.camera = new PerspectiveCamera(42, 1, this.home.radius / 200, this.home.radius * 20);
-    this.orbit = new Orbit(this.camera, element, this.home.radius, () => this.draw());
+    this.orbit = new Orbit(this.camera, element, this.home.radius, () => this.draw(true));
     this.resize();
     this.reset(true);
     new ResizeObserver(() => this.resize()).observe(element);
@@ -173,19 +176,35 @@ export class PointScene {
   }
 
   // Draws once at the next chance; nothing is drawn while nothing changes.
-  draw() {
+  draw(moving = false) {
+    this.moving ||= moving;
     if (this.pending) return;
     this.pending = true;
-    requestAnimationFrame(() => {
+    requestAnimationFrame((now) => {
       this.pending = false;
-      this.drawNow();
+      if (this.moving) this.#adapt(now);
+      this.drawNow(this.moving ? this.detail : 1);
+      this.moving = false;
     });
   }
 
-  drawNow() {
+  // Where pictures come slowly fewer points are drawn while the view moves, and all once it rests.
+  #adapt(now) {
+    const took = now - this.lastMove;
+    this.lastMove = now;
+    if (took < 1000) {
+      if (took > 45) this.detail = Math.max(0.08, this.detail * 0.75);
+      else if (took < 25) this.detail = Math.min(1, this.detail * 1.1);
+    }
+    clearTimeout(this.rest);
+    if (this.detail < 1) this.rest = setTimeout(() => this.draw(), 220);
+  }
+
+  drawNow(share = 1) {
     const { uniforms } = this.material;
+    this.geometry.setDrawRange(0, Math.ceil(this.points.count * share));
     const high = this.renderer.domElement.height;
-    uniforms.size.value = (this.size * high) / (2 * Math.tan((this.camera.fov * Math.PI) / 360));
+    uniforms.size.value = (this.size / Math.sqrt(share) * high) / (2 * Math.tan((this.camera.fov * Math.PI) / 360));
     uniforms.least.value = 1.5 * this.renderer.getPixelRatio();
     uniforms.cull.value = this.cull;
     this.renderer.render(this.scene, this.camera);
