@@ -27,6 +27,7 @@ PAGES = (
     "docs/configuration.md",
     "docs/reading-masks.md",
     "docs/backends.md",
+    "docs/evaluation.md",
     "docs/scaling.md",
     "docs/clusters.md",
     "docs/scans.md",
@@ -57,7 +58,11 @@ def environment() -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/workflow.md", "docs/backends.md", "docs/scaling.md", "docs/scans.md"]
+    "page",
+    [
+        *("README.md", "docs/workflow.md", "docs/backends.md", "docs/evaluation.md", "docs/scaling.md"),
+        "docs/scans.md",
+    ],
 )
 def test_commands_of_a_page_run(page: str, workplace: Path) -> None:
     """Every `$ my3dis` line of a page succeeds, one after the other."""
