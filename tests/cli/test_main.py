@@ -164,7 +164,8 @@ def test_scene_list_goes_on_after_a_failure(
     assert main(["run", str(settings)]) == 6
     printed = capsys.readouterr()
     rows = [line.split()[:2] for line in printed.out.splitlines()]
-    assert rows == [["room2", "done"], ["room9", "failed"], ["room10", "done"]]
+    page = str(tmp_path / "out" / "sweep.html")
+    assert rows == [["room2", "done"], ["room9", "failed"], ["room10", "done"], [page]]
     assert "selects none of the scan's 0 frames" in printed.out
     assert "1 of 3 scenes failed" in printed.err
     assert main(["run", str(settings), "--set", "experiment.scenes=rom2"]) == 2
