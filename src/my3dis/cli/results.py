@@ -24,6 +24,45 @@ _LOG = logging.getLogger(__name__)
 
 def add_commands(commands: Commands[Parser]) -> None:
     """Add the commands."""
+    _add_evaluate(commands)
+
+    inspect = add_command(
+        commands,
+        "inspect",
+        "say what is in a mask archive, or in all archives of a run",
+        "my3dis inspect runs/scan1/default/tracks.my3dis\nmy3dis inspect runs/scan1/default --json",
+    )
+    inspect.add_argument("path", metavar="PATH", type=Path, help="archive, or folder of a run")
+    inspect.add_argument(
+        "--json", action="store_true", help="everything, the index of frames too; an array for a folder"
+    )
+    inspect.set_defaults(call=_inspect)
+
+    _add_verify(commands)
+
+    export = add_command(
+        commands,
+        "export",
+        "write a run's results in another format",
+        """
+my3dis export runs/scene0000_00/default --to ply instances.ply
+my3dis export runs/scene0000_00/default --to npz old_style --option layout=dense
+""",
+    )
+    export.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="folder of the run")
+    export.add_argument("--to", metavar="FORMAT", required=True, help="a format that `my3dis plugins` lists")
+    export.add_argument("out", metavar="OUT", type=Path, help="file or folder to write")
+    export.add_argument(
+        "--option",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="a choice that the format offers, such as layout=dense for npz; repeatable",
+    )
+    export.set_defaults(call=_export)
+
+
+def _add_evaluate(commands: Commands[Parser]) -> None:
     evaluate = add_command(
         commands,
         "evaluate",
@@ -61,41 +100,6 @@ docs/evaluation.md explains the protocols.
     )
     evaluate.add_argument("--json", metavar="FILE", type=Path, help="write all scores there too")
     evaluate.set_defaults(call=_evaluate)
-
-    inspect = add_command(
-        commands,
-        "inspect",
-        "say what is in a mask archive, or in all archives of a run",
-        "my3dis inspect runs/scan1/default/tracks.my3dis\nmy3dis inspect runs/scan1/default --json",
-    )
-    inspect.add_argument("path", metavar="PATH", type=Path, help="archive, or folder of a run")
-    inspect.add_argument(
-        "--json", action="store_true", help="everything, the index of frames too; an array for a folder"
-    )
-    inspect.set_defaults(call=_inspect)
-
-    _add_verify(commands)
-
-    export = add_command(
-        commands,
-        "export",
-        "write a run's results in another format",
-        """
-my3dis export runs/scene0000_00/default --to ply instances.ply
-my3dis export runs/scene0000_00/default --to npz old_style --option layout=dense
-""",
-    )
-    export.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="folder of the run")
-    export.add_argument("--to", metavar="FORMAT", required=True, help="a format that `my3dis plugins` lists")
-    export.add_argument("out", metavar="OUT", type=Path, help="file or folder to write")
-    export.add_argument(
-        "--option",
-        metavar="NAME=VALUE",
-        action="append",
-        default=[],
-        help="a choice that the format offers, such as layout=dense for npz; repeatable",
-    )
-    export.set_defaults(call=_export)
 
 
 def _add_verify(commands: Commands[Parser]) -> None:
