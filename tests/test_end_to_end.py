@@ -212,7 +212,8 @@ def test_demo_reports_last(
 
 def test_check_command(scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`my3dis check` exits 0 on a scan that fits and 3 when its poses are inverted; a run stops there too."""
-    assert main(["check", str(scan)]) == 0
+    pictures = ["--pictures", str(tmp_path / "pictures")]
+    assert main(["check", str(scan), *pictures]) == 0
     said = capsys.readouterr().out
     assert "fit together" in said
     assert said.splitlines()[-1] == "cause: none"
@@ -220,11 +221,19 @@ def test_check_command(scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     shutil.copytree(scan, copy)
     for path in (copy / "pose").iterdir():
         np.savetxt(path, np.linalg.inv(np.loadtxt(path)))
-    assert main(["check", str(copy)]) == 3
-    assert capsys.readouterr().out.splitlines()[-1] == "cause: unknown"
+    assert main(["check", str(copy), *pictures]) == 3
+    said = capsys.readouterr().out
+    assert said.splitlines()[-1] == "cause: inverse"
+    correction = "experiment.correct.poses=[inverse]"
+    assert f"--set '{correction}'" in said
+    assert len(list((tmp_path / "pictures" / "inverted").glob("*.jpg"))) == 4
+    assert main(["check", str(copy), *pictures, "--set", correction]) == 0
+    capsys.readouterr()
     arguments = ["run", "--scan", str(copy), "--output", str(tmp_path / "out"), "--frames", "::6"]
     assert main(arguments) == 3
-    assert "experiment.check=warn" in capsys.readouterr().err
+    refused = capsys.readouterr().err
+    assert "experiment.check=warn" in refused
+    assert correction in refused
     assert not (tmp_path / "out" / "inverted" / "default" / "candidates.my3dis").exists()
     settings = {"experiment.check": "warn", "experiment.frames": "::30", "stages.report.enabled": False}
     result = run_scan(copy, tmp_path / "out", settings)

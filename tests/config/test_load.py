@@ -23,6 +23,9 @@ SPECIAL: dict[str, list[object]] = {
     "experiment.slurm.cluster": ["local"] * 4,
     "experiment.slurm.setup": [["a"], ["b", "c d"], ["e"], ["f"]],
     "experiment.slurm.extra": [["a=1"], ["b", "c=2"], ["d"], ["e=3"]],
+    "experiment.correct.poses": [["inverse"], ["opengl"], ["transposed", "opengl"], []],
+    "experiment.correct.intrinsics_size": [[640, 480], [1296, 968], [320, 240], [1, 2]],
+    "experiment.correct.depth_shift_px": [[1.0, 2.0], [-3.5, 0.0], [4.0, 4.0], [0.0, 9.0]],
     "stages.ssam.refine": ["mask", "points", "mask", "points"],
     "stages.tracker.prompt_mode": ["all_mask"] * 4,
 }

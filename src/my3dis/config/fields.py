@@ -67,6 +67,8 @@ def value_of(config: Config, key: str) -> object:
         return str(value)
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
+    if isinstance(value, tuple):
+        return list(value)
     return str(value) if isinstance(value, Path) else value
 
 

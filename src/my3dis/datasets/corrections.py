@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from my3dis.datasets.poses import OPENCV_FROM_OPENGL, valid_poses
+from my3dis.geometry.transforms import compose
 from my3dis.protocols import SceneReader, StoredPoses
 from my3dis.types import Camera, Frame, ScanOverview, SceneCloud
 
@@ -92,7 +93,7 @@ class Corrections:
         if np.isnan(matrix[0, 0]):
             return None
         matrix[:3, 3] *= self.pose_scale
-        return matrix if self.alignment is None else self.alignment @ matrix
+        return matrix if self.alignment is None else compose(self.alignment, matrix)
 
     def depth_camera(self, camera: Camera) -> Camera:
         """Return the intrinsics of depth images."""
@@ -111,7 +112,7 @@ class Corrections:
 
 
 def stored_pose(reader: SceneReader, frame: Frame) -> NDArray[np.float64] | None:
-    """Return the (4, 4) matrix that a scan stores for a frame, whether it is rigid or not; None without one."""
+    """Return the (4, 4) matrix that a scan stores for a frame, rigid or not; None without one."""
     if frame.world_from_camera is None and isinstance(reader, StoredPoses):
         return reader.stored_pose(frame.index)
     return frame.world_from_camera
@@ -177,7 +178,7 @@ def _changed(matrix: NDArray[np.float64], change: PoseChange) -> NDArray[np.floa
     if change == "inverse":
         # A stored matrix may be anything; what cannot be inverted is no pose and fails as such.
         singular = not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-9
-        return np.full((4, 4), np.nan) if singular else np.linalg.inv(matrix)
+        return np.full((4, 4), np.nan) if singular else np.asarray(np.linalg.inv(matrix), np.float64)
     if change == "opengl":
         product: NDArray[np.float64] = matrix @ OPENCV_FROM_OPENGL
         return product

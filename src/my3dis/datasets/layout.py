@@ -61,9 +61,7 @@ def color_files(
     return images, (height, width)
 
 
-def camera_of(
-    k: NDArray[np.float64], source: Path, what: str, size: tuple[int, int], *, plausible: bool = True
-) -> Camera:
+def camera_of(k: NDArray[np.float64], source: Path, what: str, size: tuple[int, int]) -> Camera:
     """Return the camera of an intrinsic matrix for images of a size.
 
     Args:
@@ -71,23 +69,17 @@ def camera_of(
         source: file that holds it, for messages.
         what: name of the images, such as ``depth``.
         size: (H, W) of the images.
-        plausible: the principal point must be near the middle: files carry no image size.
 
     Raises:
-        DataError: if no camera has this matrix, or the images are of another size than it is for.
+        DataError: if no camera has this matrix. Files carry no image size: whether the matrix is for images
+            of this one is for the check of the scan to say.
     """
     height, width = size
     fx, fy, cx, cy = float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2])
     if not np.isfinite([fx, fy, cx, cy]).all() or fx <= 0 or fy <= 0:
         raise DataError(
-            f"{source}: expected focal lengths above 0 and a finite principal point, found fx {fx:g}, "
-            f"fy {fy:g}, cx {cx:g}, cy {cy:g}; export the intrinsics again"
-        )
-    if plausible and not (0.3 <= cx / width <= 0.7 and 0.3 <= cy / height <= 0.7):
-        raise DataError(
-            f"{source}: {what} is {width}x{height} but its intrinsics are for about "
-            f"{2 * cx + 1:.0f}x{2 * cy + 1:.0f} (principal point {cx:g}, {cy:g}); expected intrinsics "
-            f"of the size of the {what} images: correct the intrinsics file or resize the images"
+            f"{source}: expected focal lengths above 0 and a finite principal point, found {what} of "
+            f"fx {fx:g}, fy {fy:g}, cx {cx:g}, cy {cy:g}; export the intrinsics again"
         )
     return Camera(fx, fy, cx, cy, width, height)
 

@@ -213,7 +213,7 @@ def _color_cameras(
     if len(bad):
         fx, fy, cx, cy = cameras.intrinsics[bad[0]]
         k = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
-        camera_of(k, source, f"colour, line {bad[0] + 1},", meta.color_size, plausible=False)
+        camera_of(k, source, f"colour, line {bad[0] + 1},", meta.color_size)
     return tuple(
         Camera(fx, fy, cx, cy, stated_width, stated_height).scaled_to(width, height)
         for fx, fy, cx, cy in cameras.intrinsics.tolist()

@@ -6,15 +6,19 @@ import hashlib
 import json
 import logging
 import math
+from pathlib import Path
 
-from my3dis.datasets.check import ScanCheck, check_scan
+from my3dis.datasets.check import CheckOptions, ScanCheck, can_be_checked, check_scan
+from my3dis.datasets.check.pictures import draw_check
 from my3dis.errors import DataError
+from my3dis.reporting.pictures import encode_jpeg
 from my3dis.runs.events import now_utc
+from my3dis.runs.files import atomic_write_bytes, make_folder
 from my3dis.runs.manifest import StageRecord, StageStatus
 from my3dis.runs.session import RunSession
 from my3dis.stages.context import StageWarning
 
-__all__ = ["CHECK_NAME", "check_fit"]
+__all__ = ["CHECK_NAME", "check_fit", "facts_of", "write_pictures"]
 
 CHECK_NAME = "check"
 """Name of the check in the manifest and in the events; it is no stage, but recorded like one."""
@@ -30,7 +34,7 @@ def check_fit(run: RunSession) -> None:
     """
     inputs = run.inputs
     setting = inputs.config.experiment.check
-    if setting == "off" or not inputs.reader.overview.is_posed_rgbd:
+    if setting == "off" or not can_be_checked(inputs.reader):
         return
     content = json.dumps([setting, inputs.reader.fingerprint(), list(inputs.frames)])
     digest = hashlib.sha256(content.encode()).hexdigest()
@@ -48,13 +52,34 @@ def check_fit(run: RunSession) -> None:
     run.events.append("stage_started", stage=CHECK_NAME)
     with run.recording_failure(record):
         found = check_scan(inputs.reader, inputs.frames)
-        run.events.append("scan_checked", fits=found.fits, message=found.message, **_figures(found))
+        write_pictures(run.inputs.layout.check_pictures, found)
+        run.events.append("scan_checked", **facts_of(found))
         if not found.fits and setting == "stop":
             raise DataError(
-                f"{inputs.reader.overview.root}: {found.message}. "
-                "`--set experiment.check=warn` runs it all the same"
+                f"{inputs.reader.overview.root}: {found.message}. {_advice(found)}; see the pictures in "
+                f"{run.inputs.layout.check_pictures}. `--set experiment.check=warn` runs it all the same"
             )
         _finish(run, record, found)
+
+
+def _advice(found: ScanCheck) -> str:
+    """Return what to do about a misfit: the options that correct it, where there are some."""
+    if not found.settings:
+        return f"Cause: {found.cause}"
+    return f"Cause: {found.cause}; add {found.how_to_correct} to correct it"
+
+
+def write_pictures(folder: Path, found: ScanCheck) -> tuple[Path, ...]:
+    """Write the overlays of a check as JPEG files into a folder, which is made; return their paths."""
+    if found.evidence is None:
+        return ()
+    make_folder(folder)
+    paths = []
+    for picture in draw_check(found.evidence, found.corrections, CheckOptions()):
+        path = folder / f"{picture.name}.jpg"
+        atomic_write_bytes(path, encode_jpeg(picture.rgb))
+        paths.append(path)
+    return tuple(paths)
 
 
 def _finish(run: RunSession, record: StageRecord, found: ScanCheck) -> None:
@@ -62,7 +87,7 @@ def _finish(run: RunSession, record: StageRecord, found: ScanCheck) -> None:
     if found.fits:
         _LOG.info("check: %s", found.message)
     else:
-        message = f"{found.message}; 3D results may be wrong"
+        message = f"{found.message}. {_advice(found)}; 3D results may be wrong"
         run.warn(StageWarning(stage=CHECK_NAME, reason="scan_does_not_fit", message=message))
         warnings = (("scan_does_not_fit", message, None),)
     run.save(
@@ -79,12 +104,22 @@ def _finish(run: RunSession, record: StageRecord, found: ScanCheck) -> None:
     )
 
 
-def _figures(found: ScanCheck) -> dict[str, float | int | None]:
-    """Return the figures with null for what was not judged."""
-    figures = {
-        "median_error_m": found.median_error_m,
-        "agreement": found.agreement,
-        "mesh_agreement": found.mesh_agreement,
+def facts_of(found: ScanCheck) -> dict[str, object]:
+    """Return the figures as plain data, with null for what was not judged."""
+
+    def known(value: float | None) -> float | None:
+        return None if value is None or math.isnan(value) else value
+
+    return {
+        "fits": found.fits,
+        "cause": found.cause,
+        "causes": list(found.causes),
+        "message": found.message,
+        "settings": dict(found.settings),
+        "median_error_m": known(found.median_error_m),
+        "agreement": known(found.agreement),
+        "mesh_agreement": known(found.mesh_agreement),
+        "scale": found.scale,
+        "shift_px": None if found.shift_px is None else list(found.shift_px),
+        "pairs": found.pairs,
     }
-    known = {name: None if value is None or math.isnan(value) else value for name, value in figures.items()}
-    return {**known, "pairs": found.pairs}

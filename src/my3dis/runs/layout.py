@@ -109,6 +109,11 @@ class RunLayout:
         return self.root / "scores.json"
 
     @property
+    def check_pictures(self) -> Path:
+        """Folder of pictures of the check of poses, depth and mesh."""
+        return self.root / "check"
+
+    @property
     def comparison(self) -> Path:
         """Folder of comparison pictures."""
         return self.root / "comparison"

@@ -175,10 +175,13 @@ def with_absolute_paths(config: Config) -> Config:
     experiment, ssam, tracker = config.experiment, config.stages.ssam, config.stages.tracker
     root = experiment.dataset_root
     recorded = ssam.recorded_root
+    alignment = experiment.correct.alignment
+    aligned = {"alignment": alignment.absolute() if alignment else None}
     experiment = experiment.model_copy(
         update={
             "output_root": experiment.output_root.absolute(),
             "dataset_root": root.absolute() if root else None,
+            "correct": experiment.correct.model_copy(update=aligned),
         }
     )
     ssam = ssam.model_copy(

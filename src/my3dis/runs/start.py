@@ -12,12 +12,13 @@ import yaml
 
 import my3dis
 from my3dis.config import Config
-from my3dis.config.load import load_config
 from my3dis.config.experiment import Frames
+from my3dis.config.load import load_config
 from my3dis.errors import ConfigError, My3DISError, ResourceError
 from my3dis.monitoring.display import Display
 from my3dis.plugins import open_scan
 from my3dis.runs.checkpoints import used_checkpoints
+from my3dis.runs.corrected import with_corrections
 from my3dis.runs.digest import used_plugins
 from my3dis.runs.events import now_utc
 from my3dis.runs.files import (
@@ -60,7 +61,7 @@ def open_inputs(scan: Path, output: Path | None, config: Config) -> RunInputs:
         experiment = config.experiment.model_copy(update={"output_root": output})
         config = config.model_copy(update={"experiment": experiment})
     config = with_absolute_paths(config)
-    reader = open_scan(scan, config.experiment.dataset)
+    reader = with_corrections(open_scan(scan, config.experiment.dataset), config.experiment.correct)
     frames = select_frames(len(reader), config.experiment.frames)
     name = config.experiment.name
     root = Path(str(config.experiment.output_root).replace("{name}", name))
@@ -240,7 +241,7 @@ def reopen_inputs(run_dir: Path, levels: tuple[int, ...] | None) -> RunInputs:
             )
         experiment = config.experiment.model_copy(update={"levels": sorted(set(levels))})
         config = config.model_copy(update={"experiment": experiment})
-    reader = open_scan(Path(manifest.scan), manifest.dataset)
+    reader = with_corrections(open_scan(Path(manifest.scan), manifest.dataset), config.experiment.correct)
     frames = select_frames(len(reader), config.experiment.frames)
     return RunInputs(reader=reader, frames=frames, config=config, layout=layout)
 
