@@ -129,6 +129,14 @@ def test_reading_a_scan_opens_no_annotations(tmp_path: Path) -> None:
     assert "touched: []" in done.stdout
 
 
+def test_normals_of_zeros_are_none(tmp_path: Path) -> None:
+    """A mesh whose normals were never computed has none, rather than surfaces that face nowhere."""
+    scan = miniatures.multiscan_raw(tmp_path / "scan")
+    cloud = open_scan(scan).cloud()
+    assert cloud is not None
+    assert cloud.normal is None
+
+
 def test_our_own_folder_comes_first(tmp_path: Path) -> None:
     """A folder gt/ in the scan is used whatever annotations lie beside it."""
     scan = miniatures.multiscan_raw(tmp_path / "scan")

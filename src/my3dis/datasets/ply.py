@@ -195,6 +195,8 @@ def _normals(value: ArrayLike | None, n: int) -> NDArray[np.float32] | None:
     if normals.shape != (n, 3):
         return None
     length = np.linalg.norm(normals, axis=1, keepdims=True)
+    if not length.any():
+        return None  # written, but never computed
     return np.ascontiguousarray(normals / np.where(length > 0, length, 1), dtype=np.float32)
 
 

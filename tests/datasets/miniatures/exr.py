@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import struct
 import zlib
 from pathlib import Path
@@ -19,11 +18,10 @@ def attribute(name: str, kind: str, value: bytes) -> bytes:
 
 def split(raw: bytes) -> bytes:
     """Put even bytes before odd ones and store each as its difference from the one before, plus 128."""
-    halves = raw[0::2] + raw[1::2]
-    out = bytearray(halves[:1])
-    for before, value in itertools.pairwise(halves):
-        out.append((value - before + 128) & 255)
-    return bytes(out)
+    halves = np.frombuffer(raw[0::2] + raw[1::2], np.uint8).astype(int)
+    steps = halves.copy()
+    steps[1:] = (halves[1:] - halves[:-1] + 128) % 256
+    return steps.astype(np.uint8).tobytes()
 
 
 def run_lengths(raw: bytes) -> bytes:
