@@ -51,6 +51,22 @@ def test_link_keeps_its_own_name(kind: str, tmp_path: Path, monkeypatch: pytest.
     assert open_scan(Path("..") / target.parent.name / target.name).overview.scene == target.stem
 
 
+@pytest.mark.parametrize(
+    "kind", ["multiscan_decoded", "multiscan_raw", "scannet_sens", "scannetpp", "replica"]
+)
+def test_a_link_leads_to_all_that_belongs_to_a_scan(kind: str, tmp_path: Path) -> None:
+    """Through a link of another name the same mesh, poses and cameras are found as in the folder itself."""
+    target = getattr(miniatures, kind)(tmp_path / "far" / "data")
+    link = tmp_path / "kitchen"
+    link.symlink_to(target)
+    direct, linked = open_scan(target), open_scan(link)
+    assert linked.overview.scene == "kitchen"
+    assert linked.overview.is_posed_rgbd
+    assert linked.overview.has_cloud
+    assert linked.overview.found == direct.overview.found
+    assert linked.frame(3).color_camera == direct.frame(3).color_camera
+
+
 def test_scannet_ground_truth_is_pointed_at_and_no_input(scannet: Path) -> None:
     """Ground truth is named, and a change in it leaves the fingerprint alone."""
     reader = open_scan(scannet)

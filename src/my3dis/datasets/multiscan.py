@@ -42,7 +42,7 @@ def open_multiscan(path: Path) -> FolderReader:
     root, notes = scan_path(path), Notes()
     color, (height, width) = color_files(root / "outputs" / "color", notes)
     names = tuple(p.stem for p in color)
-    path = root / f"{root.name}.jsonl"
+    path = root / f"{_scan_id(root)}.jsonl"
     cameras = read_cameras(path) if path.is_file() else None
     camera = None if cameras is None else _intrinsics(path, cameras, width, height)
     depth_dir = root / "outputs" / "depth"
@@ -54,7 +54,7 @@ def open_multiscan(path: Path) -> FolderReader:
         depth = ()
     elif depth_size is not None and camera is not None:
         depth_camera = camera.scaled_to(depth_size[1], depth_size[0])
-    align, mesh = root / f"{root.name}.align.json", root / f"{root.name}.ply"
+    align, mesh = path.with_suffix(".align.json"), path.with_suffix(".ply")
     poses, invalid = _poses(cameras, names, images, align, notes)
     cloud = mesh if poses is not None and mesh.is_file() and align.is_file() else None
     if cloud is not None:
@@ -89,6 +89,12 @@ def open_multiscan(path: Path) -> FolderReader:
         extra=tuple(p for p in (path, align) if p.is_file()),
     )
     return FolderReader(overview, files, _VERSION)
+
+
+def _scan_id(root: Path) -> str:
+    """Return the name that the scan's files begin with; a link to its folder may have another."""
+    stems = [p.stem for p in list_files(root, (".jsonl",))]
+    return root.name if root.name in stems or not stems else stems[0]
 
 
 def _poses(

@@ -115,7 +115,12 @@ def _poses(
 
 def _camera(root: Path, size: tuple[int, int]) -> tuple[Camera, DepthFormat, Path]:
     """Return camera, depth format and the file they are from: the data set's own where there is none."""
-    places = (root / "cam_params.json", root.parent / "cam_params.json")
+    # A link to the scene lies elsewhere than the files beside the scene.
+    places = (
+        root / "cam_params.json",
+        root.parent / "cam_params.json",
+        root.resolve().parent / "cam_params.json",
+    )
     path = next((p for p in places if p.is_file()), places[0])
     if not path.is_file():
         return _CAMERA.scaled_to(size[1], size[0]), DepthFormat(unit_m=1 / _STEPS_PER_M), path
@@ -138,7 +143,9 @@ def _camera(root: Path, size: tuple[int, int]) -> tuple[Camera, DepthFormat, Pat
 
 
 def _mesh(root: Path, notes: Notes) -> Path | None:
-    places = (root / _LABELLED, root.parent / f"{root.name}_mesh.ply", root / f"{root.name}_mesh.ply")
+    beside = (root.parent, root, root.resolve().parent)
+    names = (root.name, root.name, root.resolve().name)
+    places = (root / _LABELLED, *(d / f"{n}_mesh.ply" for d, n in zip(beside, names, strict=True)))
     mesh = next((p for p in places if p.is_file()), None)
     if mesh is None:
         notes.missing.append(f"no {places[1].name} beside the scene: points are fused from depth")
