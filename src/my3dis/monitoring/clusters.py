@@ -13,7 +13,7 @@ from pathlib import Path
 
 from my3dis.monitoring.machine import package_version
 
-__all__ = ["ClusterFound", "look_at_clusters"]
+__all__ = ["ClusterFound", "look_at_clusters", "ray_answers"]
 
 _CONNECT_S, _SINFO_S = 2.0, 5.0
 _COMMANDS = ("sbatch", "srun", "sacct", "scancel")
@@ -46,15 +46,19 @@ def look_at_clusters(
         environment: with ``RAY_ADDRESS``; of this process when None.
     """
     variables = os.environ if environment is None else environment
-    reachable, text = _ray(ray_address or variables.get("RAY_ADDRESS") or "auto")
+    reachable, text = ray_answers(ray_address or variables.get("RAY_ADDRESS") or "auto")
     ray = ClusterFound(name="ray", library=package_version("ray"), reachable=reachable, text=text)
     reachable, text = _slurm()
     slurm = ClusterFound(name="slurm", library=package_version("submitit"), reachable=reachable, text=text)
     return ray, slurm
 
 
-def _ray(address: str) -> tuple[bool | None, str]:
-    if address in ("auto", "local"):
+def ray_answers(address: str) -> tuple[bool | None, str]:
+    """Return whether something answers at the address of a Ray cluster, and a sentence about it.
+
+    None means that there is nothing to ask: no cluster was started on this machine.
+    """
+    if address == "auto":
         found = _started_here()
         if found is None:
             return None, "no cluster was started on this machine; without an address a sweep starts its own"

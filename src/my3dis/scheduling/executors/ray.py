@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from my3dis.errors import PluginError, ResourceError
+from my3dis.monitoring.clusters import ray_answers
 from my3dis.monitoring.gpus import find_gpus
 from my3dis.scheduling.executors.cluster import Gone, Work
 from my3dis.scheduling.executors.cluster_run import run_on_cluster
@@ -214,20 +215,27 @@ def _connected(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    answers, found = ray_answers(address) if address else (True, "")
+    if not answers:  # Ray itself would try for minutes
+        raise _unreachable(f"a Ray cluster at {address}", found)
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     local = {} if address else {"include_dashboard": False}
     try:
         ray.init(address=address, **quiet, **local)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         where = f"a Ray cluster at {address}" if address else "to start Ray on this machine"
-        raise ResourceError(
-            f"executor ray: expected {where}, found: {_said(error)}; start one with `ray start --head`, name "
-            "it with --address HOST:PORT, or leave --address out to use this machine alone"
-        ) from error
+        raise _unreachable(where, _said(error)) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _unreachable(expected: str, found: str) -> ResourceError:
+    return ResourceError(
+        f"executor ray: expected {expected}, found: {found}; start one with `ray start --head`, name it with "
+        "--address HOST:PORT, or leave --address out to use this machine alone"
+    )
 
 
 def _library() -> Any:  # noqa: ANN401 (an optional library, untyped here)
