@@ -168,10 +168,7 @@ class Snapshotting(Protocol):
     """Offered by trackers whose plug-in declares ``resumable`` as ``frame`` or ``checkpoint``."""
 
     def snapshot(self) -> Mapping[str, NDArray[Any]]:
-        """Return all that later frames depend on, by name; called between frames.
-
-        Bounded by the objects that are held; arrays of bool, integers or floating-point numbers.
-        """
+        """Return all that later frames depend on, by name: numbers, bounded by what is held."""
         ...
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from my3dis.monitoring.timings import StageTiming, read_timings, write_timings
 from my3dis.runs.events import EventLog, now_utc
 from my3dis.runs.files import is_disk_full, translated_os_error
 from my3dis.runs.manifest import Manifest, StageRecord, StageStatus, write_manifest
+from my3dis.runs.outputs import output_sizes, remove_outdated
 from my3dis.runs.plan import STAGE_NAMES, PlannedStage, RunInputs, output_paths
 from my3dis.stages.context import StageContext, StageOutcome, StageWarning
 
@@ -83,7 +83,7 @@ class RunSession:
         if planned.reuse:
             self._reuse(planned)
             return
-        _remove_outdated(planned, self.manifest.stage(name), self.inputs)
+        remove_outdated(planned, self.manifest.stage(name), self.inputs)
         started = now_utc()
         record = StageRecord(
             name=name,
@@ -208,7 +208,7 @@ class RunSession:
             status=status,
             finished=now_utc(),
             message=outcome.skipped,
-            outputs=_sizes(planned, self.inputs),
+            outputs=output_sizes(planned, self.inputs),
             warnings=tuple((w.reason, w.message, w.level) for w in self.warnings if w.stage == record.name),
         )
         self._timings[record.name] = timing
@@ -281,30 +281,6 @@ def translated_shortages(name: str, folder: Path) -> Iterator[None]:
         if not is_disk_full(error):
             raise
         raise translated_os_error(error, Path(error.filename or folder)) from error
-
-
-def _remove_outdated(planned: PlannedStage, record: StageRecord | None, inputs: RunInputs) -> None:
-    """Delete what a stage wrote for other settings; what it wrote for the same ones may be continued."""
-    if record is not None and record.digest == planned.fingerprint.digest and record.can_continue:
-        return
-    paths = set(output_paths(planned.stage, inputs.layout, inputs.config))
-    paths |= {inputs.layout.root / name for name, _ in (record.outputs if record else ())}
-    for path in paths:
-        if path.is_dir():
-            shutil.rmtree(path)
-        for name in (path.name, f"{path.name}-wal", f"{path.name}-shm", f"{path.name}-journal"):
-            path.with_name(name).unlink(missing_ok=True)
-
-
-def _sizes(planned: PlannedStage, inputs: RunInputs) -> tuple[tuple[str, int], ...]:
-    found = []
-    for path in output_paths(planned.stage, inputs.layout, inputs.config):
-        if path.is_dir():
-            size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-            found.append((path.name, size))
-        elif path.is_file():
-            found.append((path.name, path.stat().st_size))
-    return tuple(found)
 
 
 def _figures(outcome: StageOutcome, timing: StageTiming) -> str:
