@@ -154,7 +154,8 @@ class BorderEvidence:
         normal = _unit(mean @ normal)
         lab = None if self._cloud.color is None else mean @ _lab(self._cloud.color)
         for _ in range(self._options.smoothing_rounds):
-            normal = _unit(average @ normal)
+            # Half a site's own: more would round folds off, and planes would flow around them.
+            normal = _unit(normal + average @ normal)
             lab = None if lab is None else average @ lab
         return Sites(
             of_point=self._of_point,

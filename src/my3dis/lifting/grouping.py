@@ -41,7 +41,7 @@ class GroupingOptions:
 
     border: BorderOptions = field(default_factory=BorderOptions)
     plane: PlaneOptions = field(default_factory=PlaneOptions)
-    first_cut: float = 0.4
+    first_cut: float = 0.5
     levels_to_half: float = 4.0
     first_min_points: int = 50
     other_min_points: int = 10
