@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from my3dis.lifting.consensus import ConsensusOptions
 from my3dis.lifting.hierarchy import HierarchyOptions
 from my3dis.lifting.lift import Lifted, LiftOptions, lift_instances, surface_of
 from my3dis.lifting.merge import MergeOptions
@@ -20,7 +21,7 @@ RIGHT = Panel((0.2, 0.8), (-0.3, 0.3), 2.2, thing=2, part=2)
 TOP = Panel((0.2, 0.8), (-0.6, -0.3), 2.2, thing=2, part=3)
 WORLD = [WALL, LEFT, RIGHT, TOP]
 VIEWS = (-0.3, -0.15, 0.0, 0.15, 0.3)
-SMALL = HierarchyOptions(first_min_points=10, other_min_points=5)
+SMALL = HierarchyOptions(first_min_points=10, other_min_points=5, least_score=0.0)
 PART_IDS = 100
 
 
@@ -180,7 +181,8 @@ def test_losing_a_track_is_no_evidence_against_it() -> None:
     for i, x in enumerate((*VIEWS, *VIEWS)):
         frame, things, _ = view(WORLD, i, x)
         frames.append((frame, tracked(np.where((things == 1) & (i >= 2), 0, things), i)))
-    found = points_by_id(lifted(frames, {1: 2, 2: 2}, {}).instances)
+    half = LiftOptions(hierarchy=SMALL, consensus=ConsensusOptions(vote_ratio=0.5))
+    found = points_by_id(lifted(frames, {1: 2, 2: 2}, {}, half).instances)
     assert found[1] == set(np.flatnonzero(points_of(WORLD)[1] == 1).tolist())
 
 

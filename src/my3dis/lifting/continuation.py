@@ -135,7 +135,7 @@ def _candidates(
                 continue
             # From all points: some of them would make gaps larger than they are.
             tree = cKDTree(cloud.xyz_m[one])
-            gap_m = float(tree.query(cloud.xyz_m[two], distance_upper_bound=options.gap_m)[0].min())
+            gap_m = float(np.min(tree.query(cloud.xyz_m[two], distance_upper_bound=options.gap_m)[0]))
             if gap_m <= options.gap_m:
                 found.append((gap_m, a, b))
     return found

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from my3dis.lifting.consensus import LevelClaims
 from my3dis.types import NO_ID
 
-__all__ = ["HierarchyOptions", "Tree", "build_tree"]
+__all__ = ["HierarchyOptions", "Tree", "build_tree", "without_doubtful"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,12 +24,14 @@ class HierarchyOptions:
         first_min_points: smallest instance of the coarsest level.
         other_min_points: smallest instance of the other levels.
         kept_share: an instance that keeps less of the points it claims is a duplicate of better ones.
+        least_score: instances without parts that are trusted less are what stray masks leave behind.
     """
 
     containment: float = 0.5
     first_min_points: int = 50
     other_min_points: int = 10
     kept_share: float = 0.3
+    least_score: float = 0.2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +42,7 @@ class Tree:
         track: positions of the tracks that are instances, level by level.
         parent: for each, the position of its parent's track, -1 = none.
         points: for each, ascending indices into the cloud.
-        dropped: instances that were too small or duplicates.
+        dropped: instances that were too small, duplicates or not trusted.
     """
 
     track: tuple[int, ...]
@@ -85,6 +87,35 @@ def build_tree(claims: Sequence[LevelClaims], related: NDArray[np.int32], option
         points_of.update(_groups(owners[depth]))
     tracks = tuple(depth_of)
     return Tree(tracks, tuple(parent_of[t] for t in tracks), tuple(points_of[t] for t in tracks), dropped)
+
+
+def without_doubtful(
+    tree: Tree, score: NDArray[np.float32], least_score: float
+) -> tuple[Tree, NDArray[np.float32]]:
+    """Drop instances that are trusted too little, unless they hold others that stay.
+
+    Args:
+        tree: coarse to fine.
+        score: of its instances.
+        least_score: those below are doubtful.
+
+    Returns:
+        the tree and the scores of what stays.
+    """
+    kept: list[int] = []
+    needed: set[int] = set()
+    for i in reversed(range(len(tree.track))):
+        if score[i] >= least_score or tree.track[i] in needed:
+            kept.append(i)
+            needed.add(tree.parent[i])
+    kept.reverse()
+    fewer = Tree(
+        track=tuple(tree.track[i] for i in kept),
+        parent=tuple(tree.parent[i] for i in kept),
+        points=tuple(tree.points[i] for i in kept),
+        dropped=tree.dropped + len(tree.track) - len(kept),
+    )
+    return fewer, score[kept]
 
 
 def _groups(owner: NDArray[np.int32]) -> list[tuple[int, NDArray[np.int64]]]:

@@ -19,7 +19,7 @@ from my3dis.lifting.clean import CleanOptions, drop_specks, fill_unseen
 from my3dis.lifting.confidence import instance_scores
 from my3dis.lifting.consensus import ConsensusOptions, LevelClaims, claim_points, neighbour_average
 from my3dis.lifting.continuation import ContinuationOptions, find_continuations
-from my3dis.lifting.hierarchy import HierarchyOptions, Tree, build_tree
+from my3dis.lifting.hierarchy import HierarchyOptions, Tree, build_tree, without_doubtful
 from my3dis.lifting.merge import MergeOptions, apply_merge, find_merges, members
 from my3dis.lifting.vote import Votes
 from my3dis.types import NO_ID, InstanceSet, SceneCloud, TrackSet
@@ -115,9 +115,11 @@ def lift_instances(
         specks += taken
         claims.append(LevelClaims(claim.level, owner, claim.share, claim.claimed))
     tree = build_tree(claims, _related(tracks, group), options.hierarchy)
+    scores = instance_scores(merged, tree, unseen, surface.near)
+    tree, scores = without_doubtful(tree, scores, options.hierarchy.least_score)
     joined = np.flatnonzero(group != np.arange(len(group))).tolist()
     return Lifted(
-        instances=_instances(cloud, tracks, tree, instance_scores(merged, tree, unseen, surface.near)),
+        instances=_instances(cloud, tracks, tree, scores),
         merged=tuple((int(tracks.track_id[i]), int(tracks.track_id[group[i]])) for i in joined),
         dropped=tree.dropped,
         speck_points=specks,

@@ -23,14 +23,20 @@ class MergeOptions:
     """When two tracks of one level are one object.
 
     Attributes:
-        iou: least overlap of their points, where both could look.
+        iou: least overlap of their points, where both could look. Masks of different objects exclude each
+            other in a view, so their tracks share hardly any point; views from two sides differ by much.
         shared_points: fewest points in common.
-        together: largest share of the shorter track's views in which both have a mask.
+        together: largest share of the shorter track's views in which both have a mask, as they have where an
+            object's mask was split. The overlap must be larger by that share.
+        contained: a brief track is a piece of another that covers this share of those it could see.
+        brief: largest share of the other's views that a brief track has a mask in.
     """
 
-    iou: float = 0.5
+    iou: float = 0.3
     shared_points: int = 20
-    together: float = 0.1
+    together: float = 0.3
+    contained: float = 0.8
+    brief: float = 0.5
 
 
 def alive_weight(votes: Votes, point: NDArray[np.integer], track: NDArray[np.integer]) -> NDArray[np.float32]:
@@ -79,14 +85,18 @@ def find_merges(
     """
     group = np.arange(len(votes.track_id), dtype=np.int32)
     slots, views = votes.track_slots.copy(), popcount_rows(votes.track_slots)
-    for iou, a, b in sorted(_overlapping(votes, level, member, options), key=lambda p: (-p[0], p[1], p[2])):
-        if iou < options.iou:
-            break
+    of_track = views.copy()
+    pairs = sorted(_overlapping(votes, level, member, options), key=lambda p: (-p[0], p[1], p[2]))
+    for iou, a, b, held in pairs:
         first, second = sorted((int(group[a]), int(group[b])))
         if first == second:
             continue
-        together = int(popcount_rows((slots[first] & slots[second])[None])[0])
-        if together > options.together * min(views[first], views[second]):
+        common = int(popcount_rows((slots[first] & slots[second])[None])[0])
+        together = common / max(1, min(int(views[first]), int(views[second])))
+        is_piece = held >= options.contained and min(of_track[a], of_track[b]) <= options.brief * max(
+            of_track[a], of_track[b]
+        )
+        if not is_piece and (together > options.together or iou < options.iou + together):
             continue
         slots[first] |= slots[second]
         views[first] = popcount_rows(slots[first][None])[0]
@@ -96,20 +106,23 @@ def find_merges(
 
 def _overlapping(
     votes: Votes, level: NDArray[np.int16], member: NDArray[np.bool_], options: MergeOptions
-) -> list[tuple[float, int, int]]:
+) -> list[tuple[float, int, int, float]]:
+    """Return (overlap, track, track, share of the briefer one's points that the other covers)."""
     tracks, points = len(votes.track_id), len(votes.point_weight)
     rows, columns = votes.pair_track[member], votes.pair_point[member]
     incidence = sparse.csr_array((np.ones(len(rows), np.int32), (rows, columns)), shape=(tracks, points))
     shared = (incidence @ incidence.T).tocoo()
     starts = incidence.indptr
-    found: list[tuple[float, int, int]] = []
+    found: list[tuple[float, int, int, float]] = []
+    views = popcount_rows(votes.track_slots)
     for a, b, common in zip(shared.row.tolist(), shared.col.tolist(), shared.data.tolist(), strict=True):
         if a >= b or level[a] != level[b] or common < options.shared_points:
             continue
         of_a = incidence.indices[starts[a] : starts[a + 1]]
         of_b = incidence.indices[starts[b] : starts[b + 1]]
-        comparable = seen_during(votes, of_a, b) + seen_during(votes, of_b, a) - common
-        found.append((common / max(1, comparable), a, b))
+        seen_a, seen_b = seen_during(votes, of_a, b), seen_during(votes, of_b, a)
+        iou = common / max(1, seen_a + seen_b - common)
+        found.append((iou, a, b, common / max(1, seen_a if views[a] < views[b] else seen_b)))
     return found
 
 

@@ -288,6 +288,7 @@ class Identities:
 
     def _collect(self, view: LevelView, builder: RowBuilder) -> MaskSet:
         """Hand the matched candidates to the rows, and return them as prompts."""
+        self.counts.mended += view.mend()
         columns = sorted(view.owner)
         for column in columns:
             track = view.owner[column]

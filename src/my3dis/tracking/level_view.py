@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from my3dis.masks.codec import measure, to_bytes
+from my3dis.masks.overlap import union
 from my3dis.tracking.cues import FrameCues, MaskCues
 from my3dis.tracking.evidence import looks, place
 from my3dis.tracking.lifecycle import Track
 from my3dis.tracking.memory import Memory
-from my3dis.tracking.overlaps import MOSTLY, Overlaps
+from my3dis.tracking.overlaps import MOSTLY, NOTABLE, Overlaps
 from my3dis.types import NO_ID, MaskSet
 
 __all__ = ["LevelView"]
@@ -93,8 +95,10 @@ class LevelView:
         return int(found[0]) if len(found) else None
 
     def merged(self) -> NDArray[np.bool_]:
-        """Whether each candidate (N,) holds several tracks that were seen apart in the last frame."""
-        fresh = [not t.tentative and t.misses == 0 and t.hits > 1 for t in self.tracks]
+        """Whether each candidate (N,) holds several tracks that were seen apart lately."""
+        # One missed frame is a proposer's slip, where depth shows that the object is not hidden.
+        slips = int(self.frame.is_posed)
+        fresh = [not t.tentative and t.misses <= slips and t.hits > 1 for t in self.tracks]
         return self.overlaps.swallowing(np.array(fresh, bool))
 
     def memory_of(self, column: int) -> Memory:
@@ -147,6 +151,39 @@ class LevelView:
             return False, NO_ID
         best = int(np.argmax(shares))
         return True, self.tracks[best].track_id if shares[best] >= MOSTLY else NO_ID
+
+    def mend(self) -> int:
+        """Complete candidates that are pieces of their tracks by other pieces, and return how many.
+
+        A piece lies mostly inside what the tracker expects of the track, belongs to no established track, and
+        brings the whole clearly nearer to what is expected. If it persists it becomes a track of its own.
+        """
+        loose = [c for c in range(len(self.candidates)) if c not in self.owner or self.owner[c].tentative]
+        mended: dict[int, bytes] = {}
+        for column, track in self.owner.items():
+            row = None if track.tentative else self.row_of(track)
+            if row is None:
+                continue
+            pieces = [c for c in loose if self.overlaps.of_candidate[row, c] >= MOSTLY]
+            if pieces and self._fit(row, [column, *pieces]) >= self._fit(row, [column]) + NOTABLE:
+                masks = self.candidates
+                mended[column] = to_bytes(union([masks.rle[c] for c in (column, *pieces)], masks.image_size))
+        if mended:
+            self._replace(mended)
+        return len(mended)
+
+    def _fit(self, row: int, columns: list[int]) -> float:
+        """Return the overlap of a prediction with disjoint candidates together."""
+        expected = int(self.predictions.area_px[row])
+        shared = float(self.overlaps.of_prediction[row, columns].sum()) * expected
+        return shared / max(1.0, expected + int(self.candidates.area_px[columns].sum()) - shared)
+
+    def _replace(self, rle_of: dict[int, bytes]) -> None:
+        columns = sorted(rle_of)
+        boxes, area_px = self.candidates.boxes.copy(), self.candidates.area_px.copy()
+        rle = [rle_of.get(i, code) for i, code in enumerate(self.candidates.rle)]
+        boxes[columns], area_px[columns] = measure([rle[c] for c in columns], self.candidates.image_size)
+        self.candidates = replace(self.candidates, boxes=boxes, area_px=area_px, rle=tuple(rle))
 
     def prompts(self, columns: list[int]) -> MaskSet:
         """Return candidates with their tracks, numbered so that levels can be joined."""

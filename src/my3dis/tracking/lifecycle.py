@@ -74,6 +74,7 @@ class Counts:
     coasted: int = 0
     merges: int = 0
     discarded_fragments: int = 0
+    mended: int = 0
     empty_candidates: int = 0
     forgotten: int = 0
 

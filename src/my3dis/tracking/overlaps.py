@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from my3dis.masks.overlap import iou_matrix
 from my3dis.types import MaskSet
 
-__all__ = ["MOSTLY", "Overlaps"]
+__all__ = ["MOSTLY", "NOTABLE", "Overlaps"]
 
 MOSTLY = 0.7
 """A mask lies mostly inside another, or is mostly explained by others, from this share on."""
