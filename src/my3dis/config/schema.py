@@ -135,7 +135,7 @@ class Lift(Section):
     depth_tolerance_m: float = Field(
         0.05, gt=0, description="depth agreement for a point to be visible, metres at 2 m"
     )
-    vote_ratio: Fraction = Field(0.5, description="share of a point's views that must agree")
+    vote_ratio: Fraction = Field(0.4, description="share of a point's views that must agree")
     voxel_m: float = Field(0.02, gt=0, description="point spacing when points are fused from depth, metres")
 
 
