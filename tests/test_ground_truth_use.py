@@ -11,7 +11,18 @@ import numpy as np
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "my3dis"
-LOADERS = {"load_ground_truth", "load_frame_labels", "load_truth", "load_multiscan", "load_scannet", "load_scannetpp", "load_replica"}
+LOADERS = {
+    "load_annotation",
+    "load_frame_labels",
+    "load_ground_truth",
+    "load_multiscan",
+    "load_replica",
+    "load_scannet",
+    "load_scannetpp",
+    "load_truth",
+    "load_vertex_ids",
+    "load_vertex_truth",
+}
 ALLOWED = {
     "datasets/annotations.py",
     "datasets/ground_truth.py",
