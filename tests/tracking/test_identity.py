@@ -360,3 +360,15 @@ def test_empty_candidates_are_counted() -> None:
     (step,), identities = run([(plain(0), boxes(0, LEFT, (5, 5, 5, 5)))])
     assert len(step.rows) == 1
     assert identities.counts.empty_candidates == 1
+
+
+def test_halves_of_a_split_mask_are_put_together() -> None:
+    """A frame whose proposer cut an object in two gets the whole mask under the object's id."""
+    whole, upper, lower = (10, 6, 40, 36), (10, 6, 40, 28), (10, 28, 40, 36)
+    frames = [(plain(i), boxes(i, whole)) for i in range(3)]
+    frames += [(plain(3), boxes(3, upper, lower)), (plain(4), boxes(4, whole))]
+    steps, identities = run(frames)
+    assert steps[3].rows.track_id.tolist() == [0]
+    assert steps[3].rows.boxes.tolist() == [list(whole)]
+    assert identities.counts.mended == 1
+    assert identities.counts.births == 1
