@@ -292,11 +292,23 @@ class ExportOption:
         name: of the option.
         values: what it may be; the first is what `ExporterPlugin.export` does.
         summary: one line for error messages and help.
+        whole_numbers: whether any whole number from 0 on is a value too.
     """
 
     name: str
     values: tuple[str, ...]
     summary: str
+    whole_numbers: bool = False
+
+    @property
+    def choices(self) -> str:
+        """The values as an error message shows them."""
+        return "|".join((*self.values, "N") if self.whole_numbers else self.values)
+
+    def accepts(self, value: str) -> bool:
+        """Return whether a text is one of the values."""
+        is_number = value.isascii() and value.isdecimal() and len(value) <= 9
+        return value in self.values or (self.whole_numbers and is_number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -259,9 +259,9 @@ def _with_options(plugin: ExporterPlugin, name: str, texts: list[str]) -> Export
     chosen: dict[str, str] = {}
     for text in texts:
         option, separator, value = text.partition("=")
-        allowed = {known.name: known.values for known in plugin.options}
-        if not separator or value not in allowed.get(option, ()):
-            choices = "; ".join(f"{n}={'|'.join(values)}" for n, values in allowed.items())
+        known = {offered.name: offered for offered in plugin.options}
+        if not separator or option not in known or not known[option].accepts(value):
+            choices = "; ".join(f"{offered.name}={offered.choices}" for offered in plugin.options)
             raise ConfigError(
                 f"--option: expected {choices or f'none, as the format {name} offers none'}; found {text!r}"
             )

@@ -25,17 +25,14 @@ NumPy reads the first two with ``allow_pickle=False``. Everything is written a m
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from my3dis.archive import ArchiveReader, open_archive
-from my3dis.errors import DataError, ResourceError
 from my3dis.exporters.legacy_json import write_candidates, write_filtered, write_relations
 from my3dis.exporters.legacy_raw import write_raw
 from my3dis.exporters.legacy_segments import (
@@ -45,6 +42,8 @@ from my3dis.exporters.legacy_segments import (
     write_packed,
     write_pickled,
 )
+from my3dis.exporters.run_folder import manifest_of, track_tree, tracks_of
+from my3dis.exporters.writing import written
 from my3dis.protocols import Exporter, ExporterPlugin, ExportOption
 
 __all__ = ["PLUGIN", "export"]
@@ -71,13 +70,11 @@ class _Export:
             ArchiveError: if an archive is damaged.
             ResourceError: if a file cannot be written.
         """
-        tracks = run_dir / "tracks.my3dis"
-        if not tracks.is_file():
-            raise DataError(f"expected tracks at {tracks}, found no such file; run the stage track")
+        tracks = tracks_of(run_dir)
         write = _WRITERS[self.layout]
         with open_archive(tracks) as reader:
             if out.suffix.lower() == ".npz":
-                return (_written(out, partial(write, reader=reader, level=None)),)
+                return (written(out, partial(write, reader=reader, level=None)),)
             return tuple(self._folder(run_dir, out, reader))
 
     def _folder(self, run_dir: Path, out: Path, tracks: ArchiveReader) -> Iterator[Path]:
@@ -85,10 +82,10 @@ class _Export:
         write = _WRITERS[self.layout]
         for level in tracks.levels():
             folder = out / f"level_{level}" / "tracking"
-            yield _written(folder / _VIDEO, partial(write, reader=tracks, level=level))
+            yield written(folder / _VIDEO, partial(write, reader=tracks, level=level))
             if self.layout == "packed":
                 listing = partial(write_objects, reader=tracks, level=level, video=_VIDEO)
-                yield _written(folder / _OBJECTS, listing)
+                yield written(folder / _OBJECTS, listing)
         for name, place, write_masks in _MASKS:
             if not (run_dir / name).is_file():
                 continue
@@ -97,14 +94,14 @@ class _Export:
                 levels |= set(reader.levels())
                 for level in reader.levels():
                     path = out / f"level_{level}" / place
-                    yield _written(path, partial(write_masks, reader=reader, level=level))
+                    yield written(path, partial(write_masks, reader=reader, level=level))
                     if write_masks is write_candidates:
-                        yield from write_raw(out / f"level_{level}" / "raw", reader, level, _written)
-        level_of, parent_of = _tree(run_dir / "relations.json", tracks)
+                        yield from write_raw(out / f"level_{level}" / "raw", reader, level, written)
+        level_of, parent_of = track_tree(run_dir, tracks)
         tree = partial(write_relations, level_of=level_of, parent_of=parent_of)
-        yield _written(out / "relations.json", tree)
+        yield written(out / "relations.json", tree)
         manifest = json.dumps(_manifest(run_dir, sorted(frames), sorted(levels)), indent=2)
-        yield _written(out / "manifest.json", partial(_write_text, text=manifest))
+        yield written(out / "manifest.json", partial(_write_text, text=manifest))
 
 
 def export(run_dir: Path, out: Path) -> tuple[Path, ...]:
@@ -122,20 +119,8 @@ def _with_options(chosen: Mapping[str, str]) -> Exporter:
     return _Export(chosen.get("layout", "packed"))
 
 
-def _tree(path: Path, tracks: ArchiveReader) -> tuple[dict[int, int], dict[int, int]]:
-    """Return the level of every track, and the parent of every track that has one."""
-    found = tracks.tracks()
-    level_of = dict(zip(found.track_id.tolist(), found.level.tolist(), strict=True))
-    entries = _json(path).get("tracks", []) if path.is_file() else []
-    try:
-        pairs = [(int(entry["track_id"]), int(entry["parent_id"])) for entry in entries]
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: expected tracks with parents, found others; run the stage track") from error
-    return level_of, {track: parent for track, parent in pairs if track in level_of and parent in level_of}
-
-
 def _manifest(run_dir: Path, frames: list[int], levels: list[int]) -> dict[str, object]:
-    run = _json(run_dir / "manifest.json") if (run_dir / "manifest.json").is_file() else {}
+    run = manifest_of(run_dir)
     known = {
         "scene": run.get("scene"),
         "data_path": run.get("scan"),
@@ -161,36 +146,8 @@ def _plugin(run: dict[str, Any], role: str) -> str | None:
     return text.split()[0].rstrip(":") if isinstance(text, str) and text.strip() else None
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: expected JSON of a run, found something else ({error})") from error
-    if not isinstance(value, dict):
-        raise DataError(f"{path}: expected a JSON object, found {type(value).__name__}")
-    return value
-
-
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text + "\n", encoding="utf-8")
-
-
-def _written(path: Path, write: Callable[[Path], None]) -> Path:
-    """Let a file appear when it is complete, and return its path."""
-    unfinished = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            write(unfinished)
-            unfinished.replace(path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                unfinished.unlink()
-    except OSError as error:
-        raise ResourceError(
-            f"cannot write {path}: {error.strerror or error}; free some space or choose another place"
-        ) from error
-    return path
 
 
 PLUGIN = ExporterPlugin(

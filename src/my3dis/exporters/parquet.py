@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from my3dis.archive import ArchiveReader, open_archive
-from my3dis.errors import DataError, PluginError, ResourceError
+from my3dis.errors import PluginError
+from my3dis.exporters.run_folder import ARCHIVES, mask_archives
+from my3dis.exporters.writing import new_file
 from my3dis.protocols import ExporterPlugin
 from my3dis.types import MaskSet
 
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
     import pyarrow
 
 __all__ = ["ARCHIVES", "PLUGIN", "export", "write_parquet"]
-
-ARCHIVES = ("tracks", "masks", "candidates")
-"""Archives of a run, the last stage first."""
 
 # A row group is what readers load at once and what this exporter holds: a few frames, whatever their number.
 _GROUP_BYTES = 8 << 20
@@ -44,13 +43,7 @@ def export(run_dir: Path, out: Path) -> tuple[Path, ...]:
         PluginError: if pyarrow is not installed.
         ResourceError: if a file cannot be written.
     """
-    found = {name: run_dir / f"{name}.my3dis" for name in ARCHIVES}
-    found = {name: path for name, path in found.items() if path.is_file()}
-    if not found:
-        raise DataError(
-            f"expected tracks.my3dis, masks.my3dis or candidates.my3dis in {run_dir}, found none; "
-            "run the stage candidates first"
-        )
+    found = mask_archives(run_dir)
     if out.suffix.lower() == ".parquet":
         return (write_parquet(next(iter(found.values())), out),)
     return tuple(write_parquet(path, out / f"{name}.parquet") for name, path in found.items())
@@ -67,22 +60,11 @@ def write_parquet(archive: Path, out: Path) -> Path:
         raise PluginError(
             "export --to parquet: expected pyarrow, found none; pip install 'my3dis[parquet]'"
         ) from error
-    partial = out.with_name(f".tmp-{out.name}")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open_archive(archive) as reader:
-                schema = _schema(reader)
-                with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
-                    for group in _groups(reader):
-                        writer.write_table(_table(schema, group), row_group_size=2 * _GROUP_ROWS)
-            partial.replace(out)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise ResourceError(
-            f"cannot write {out}: {error.strerror or error}; free some space or choose another place"
-        ) from error
+    with new_file(out) as partial, open_archive(archive) as reader:
+        schema = _schema(reader)
+        with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+            for group in _groups(reader):
+                writer.write_table(_table(schema, group), row_group_size=2 * _GROUP_ROWS)
     return out
 
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from my3dis.archive.instances import read_instances
 from my3dis.datasets.ply import read_ply
-from my3dis.errors import DataError, ResourceError
+from my3dis.errors import DataError
+from my3dis.exporters.writing import new_file
 from my3dis.masks.palette import colors_for_ids
 from my3dis.protocols import ExporterPlugin
 from my3dis.types import NO_ID, InstanceSet
@@ -105,18 +106,8 @@ def export(run_dir: Path, out: Path) -> tuple[Path, ...]:
 
 
 def _write(path: Path, data: bytes) -> Path:
-    partial = path.with_name(f".tmp-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_bytes(data)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise ResourceError(
-            f"cannot write {path}: {error.strerror or error}; free some space or choose another place"
-        ) from error
+    with new_file(path) as unfinished:
+        unfinished.write_bytes(data)
     return path
 
 
