@@ -1,4 +1,4 @@
-"""What exporters need of a run's folder beside its masks: names, the tree over tracks, and the scan itself."""
+"""What exporters need of a run's folder beside its masks: names, the tree over tracks, and the scan."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from my3dis.errors import ResourceError
 
-__all__ = ["new_file", "write_json_array", "written"]
+__all__ = ["new_file", "remove", "write_json_array", "written"]
 
 _counter = itertools.count()
 
@@ -47,6 +47,20 @@ def written(path: Path, write: Callable[[Path], None]) -> Path:
     with new_file(path) as unfinished:
         write(unfinished)
     return path
+
+
+def remove(path: Path) -> None:
+    """Delete a file if it is there.
+
+    Raises:
+        ResourceError: if that is not allowed.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ResourceError(
+            f"cannot replace {path}: {error.strerror or error}; choose another place or change its permissions"
+        ) from error
 
 
 def write_json_array(out: TextIO, values: Iterable[object]) -> None:
