@@ -77,13 +77,14 @@ def test_recorded_masks_are_part_of_the_digest(reader: FakeReader, tmp_path: Pat
 def test_version_of_the_back_end_is_part_of_the_digest(
     reader: FakeReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A new version of the proposer makes the candidates new, but not the stages that do not use it."""
+    """A new version of the proposer makes candidates and instances new, not the stages that do not ask it."""
     from dataclasses import replace
 
     from my3dis import plugins
 
-    candidates, lift = digest("candidates", reader), digest("lift", reader)
+    candidates, lift, track = (digest(stage, reader) for stage in ("candidates", "lift", "track"))
     new = replace(plugins.proposer("watershed"), version="99")
     monkeypatch.setattr(plugins, "proposer", lambda name: new)
     assert digest("candidates", reader) != candidates
-    assert digest("lift", reader) == lift
+    assert digest("lift", reader) != lift
+    assert digest("track", reader) == track
