@@ -16,7 +16,6 @@ from my3dis.geometry.transforms import invert_rigid, transform_points
 
 __all__ = ["Agreement", "Differences", "measure"]
 
-_STEP = 4
 _CELL = 8
 
 
@@ -103,9 +102,9 @@ def measure(
     mesh: list[Differences | None] = []
     carried, places = 0, []
     for first, second in evidence.pairs:
-        pixels, z = _readings(first, corrections, thin)
+        pixels, z = (values[::thin] for values in first.readings)
         carried += len(z)
-        between.append(_carry(first, second, corrections, (pixels, z)))
+        between.append(_carry(first, second, corrections, (pixels, z * corrections.depth_scale)))
         _, pose = first.corrected(corrections)
         places += [] if pose is None else [pose[:3, 3]]
         if vertices is not None:
@@ -136,31 +135,14 @@ def _joined(pieces: Sequence[Differences | None], least: int) -> Differences | N
 
 
 def _median_depth(evidence: Evidence, corrections: Corrections) -> float:
-    medians = [
-        np.median(sample)
-        for view in evidence.views
-        if (sample := view.depth_m[::_STEP, ::_STEP][view.depth_m[::_STEP, ::_STEP] > 0]).size
-    ]
+    medians = [view.median_m for view in evidence.views if np.isfinite(view.median_m)]
     return float(np.median(medians)) * corrections.depth_scale if medians else float("nan")
-
-
-def _readings(
-    view: View, corrections: Corrections, thin: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return (P, 2) pixels and (P,) depth of every fourth reading across and down, thinned further."""
-    z = view.depth_m[::_STEP, ::_STEP].astype(np.float64)
-    y, x = (axis[::thin] for axis in np.nonzero(z > 0))
-    pixels = np.stack([x * _STEP, y * _STEP], axis=1).astype(np.float64)
-    return pixels, z[y, x] * corrections.depth_scale
 
 
 def _slack_m(view: View, corrections: Corrections) -> float:
     """Return half a step of depth where steps are coarser than a centimetre, such as whole metres, else 0."""
-    values = np.unique(view.depth_m[::_STEP, ::_STEP])
-    if len(values) < 3:
-        return 0.0
-    step = float(np.diff(values).min()) * corrections.depth_scale
-    return step / 2 if 0.01 < step < 1.5 and len(values) < 64 else 0.0
+    step = view.step_m * corrections.depth_scale
+    return step / 2 if 0.01 < step < 1.5 else 0.0
 
 
 def _carry(

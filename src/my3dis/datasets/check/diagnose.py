@@ -137,16 +137,14 @@ def _search(evidence: Evidence, suspects: tuple[Suspect, ...], options: CheckOpt
     if best is not None and best.is_clear(options):
         return best.suspects
     framed = _best(t for t in singles if t.found.frames_fit(options))
-    if best is None and (framed is not None or measure(evidence, Corrections(), options).frames_fit(options)):
+    plain = measure(evidence, Corrections(), options).frames_fit(options)
+    if best is None and (framed is not None or plain):
         # Frames fit, perhaps after a correction, and the mesh is elsewhere.
-        pair = _best(
-            t
-            for t in _trials(evidence, pairs_of(suspects), options, _THIN_PAIR)
-            if _all_fits(t.found, options)
-        )
-        if pair is not None:
+        trials = _trials(evidence, pairs_of(suspects), options, _THIN_PAIR)
+        pair = _best(t for t in trials if _all_fits(t.found, options))
+        # Where frames fit as they are, two things wrong with them must explain the mesh beyond doubt.
+        if pair is not None and (not plain or pair.is_clear(options)):
             return pair.suspects
-        plain = measure(evidence, Corrections(), options).frames_fit(options)
         return () if plain or framed is None else framed.suspects
     pairs = _trials(evidence, pairs_of(suspects), options, _THIN_PAIR)
     pair = _best(t for t in pairs if _all_fits(t.found, options))

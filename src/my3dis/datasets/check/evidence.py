@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +20,11 @@ _TURNED_RADIANS = np.radians(8.0)
 _MOVED_SHARE = 0.04
 """Share of the camera's whole way that counts as having moved: unlike metres it needs no right unit."""
 _FARTHEST = 64
+_FEW_VALUES = 64
+READING_STEP = 4
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class View:
     """One frame as it is stored.
 
@@ -40,6 +43,24 @@ class View:
     color_camera: Camera | None
     gray: NDArray[np.uint8]
     stored: NDArray[np.float64]
+
+    @cached_property
+    def readings(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(P, 2) pixels x, y and (P,) depth of every fourth reading across and down."""
+        z = self.depth_m[::READING_STEP, ::READING_STEP].astype(np.float64)
+        y, x = np.nonzero(z > 0)
+        return np.stack([x, y], axis=1).astype(np.float64) * READING_STEP, z[y, x]
+
+    @cached_property
+    def median_m(self) -> float:
+        """Median reading as stored; NaN without any."""
+        return float(np.median(self.readings[1])) if len(self.readings[1]) else float("nan")
+
+    @cached_property
+    def step_m(self) -> float:
+        """Smallest difference between readings where there are few different ones, such as whole metres."""
+        values = np.unique(self.readings[1])
+        return float(np.diff(values).min()) if 2 < len(values) < _FEW_VALUES else 0.0
 
     def corrected(self, corrections: Corrections) -> tuple[Camera, NDArray[np.float64] | None]:
         """Return the depth camera and the ``world_from_camera`` after corrections; None if it is no pose."""

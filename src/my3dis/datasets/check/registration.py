@@ -103,7 +103,8 @@ def _depth_edges(view: View) -> NDArray[np.float64]:
     if camera is not None:
         rays = back_project_pixels(pixels, np.ones(len(pixels)), view.depth_camera)
         pixels, width = project(rays, camera)[0], camera.width
-    return np.multiply(pixels, _WIDTH / width)
+    small: NDArray[np.float64] = pixels * (_WIDTH / width)
+    return small
 
 
 def _color_edges(view: View) -> NDArray[np.float64]:
