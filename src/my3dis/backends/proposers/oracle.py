@@ -97,7 +97,8 @@ class OracleProposer:
 
 
 def _create(options: BackendOptions) -> OracleProposer:
-    if options.ground_truth is None:
+    # Annotations of a data set tell vertices apart, not pixels.
+    if options.ground_truth is None or not options.ground_truth.is_dir():
         raise ConfigError(
             "stages.ssam.proposer=oracle: expected a scan with a ground truth folder, found none; "
             "choose another proposer, such as watershed"

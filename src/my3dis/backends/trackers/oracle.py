@@ -107,7 +107,8 @@ def create(options: BackendOptions) -> OracleTracker:
     Raises:
         PluginError: if the scan has no ground truth.
     """
-    if options.ground_truth is None:
+    # Annotations of a data set tell vertices apart, not pixels.
+    if options.ground_truth is None or not options.ground_truth.is_dir():
         raise PluginError(
             "tracker 'oracle' needs a scan with ground truth, found none; choose propagator=auto"
         )
