@@ -8,7 +8,7 @@
     <scene>.json                         the rule, what it hid, and the track of every value
 
 A palette has no room for overlaps. Where masks of one level overlap, ``overlaps=small`` (default) shows the
-smaller mask, ``overlaps=sure`` the one of higher score (of equals, the smaller mask; then the smaller track id).
+smaller mask, ``overlaps=sure`` the one of higher score (of equals, the smaller mask; then the smaller id).
 Objects are numbered from 1 in the order of their appearance; 0 is no object and 255, which DAVIS ignores, is
 never used. Memory holds one frame.
 """
@@ -47,7 +47,7 @@ _RULES = {
 def davis_palette() -> NDArray[np.uint8]:
     """Return the (256, 3) uint8 RGB palette of PASCAL VOC, which DAVIS uses.
 
-    The bits of an index, lowest first and three at a time, are the bits of red, green and blue, highest first.
+    The bits of an index, lowest first and by threes, are those of red, green and blue, highest first.
     """
     index = np.arange(256)
     colors = np.zeros((256, 3), np.uint8)
@@ -79,8 +79,8 @@ class _Level:
     Attributes:
         level: its number.
         rank_of: position of each track by its first appearance.
-        masks, hidden_masks, hidden_px, shared_px: masks drawn, those of which nothing is seen, pixels of masks
-            that others cover, and pixels that several masks claim.
+        masks, hidden_masks, hidden_px, shared_px: masks drawn, those of which nothing is seen, pixels of
+            masks that others cover, and pixels that several masks claim.
     """
 
     level: int
@@ -170,7 +170,7 @@ class _Export:
             drawn[rank] = drawn.get(rank, 0) + int(masks.area_px[k])
         seen = np.bincount(ranks[claims], minlength=len(level.rank_of))
         level.masks += len(drawn)
-        level.hidden_masks += sum(area > 0 and seen[rank] == 0 for rank, area in drawn.items())
+        level.hidden_masks += sum(area > 0 and not int(seen[rank]) for rank, area in drawn.items())
         level.hidden_px += sum(drawn.values()) - int(claims.sum())
         level.shared_px += int(shared.sum())
         return ranks
@@ -205,8 +205,8 @@ def _require_no_others(folder: Path, names: set[str]) -> None:
     others = sorted(path.name for path in folder.glob("*.png") if path.name not in names)
     if others:
         raise DataError(
-            f"{folder}: expected a new folder or one of the same frames, found {len(others)} other images such "
-            f"as {others[0]}; delete the folder or choose another place"
+            f"{folder}: expected a new folder or one of the same frames, found {len(others)} other images "
+            f"such as {others[0]}; delete the folder or choose another place"
         )
 
 

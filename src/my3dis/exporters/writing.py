@@ -59,7 +59,7 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise ResourceError(
-            f"cannot replace {path}: {error.strerror or error}; choose another place or change its permissions"
+            f"cannot replace {path}: {error.strerror or error}; change its permissions or its place"
         ) from error
 
 

@@ -1,10 +1,11 @@
 """Tracks as YouTube-VIS annotations: one video, one annotation per track, a mask or null for every frame.
 
 ``OUT`` is one JSON file. ``form=dataset`` (default): ``info``, ``licenses``, ``videos`` (one: ``id width
-height length file_names``), ``categories`` (one per level, ``level_<L>``, numbered from 1) and ``annotations`` with
-``id video_id category_id segmentations bboxes areas iscrowd width height length``, and beyond YouTube-VIS
-``score`` (mean over its frames), ``level``, ``track_id`` and ``parent_id`` (the annotation of the parent, or
-null). ``form=results``: the list that a submission is, ``video_id category_id segmentations score``.
+height length file_names``, and ``frame_indices`` in the scan), ``categories`` (one per level, ``level_<L>``,
+numbered from 1) and ``annotations`` with ``id video_id category_id segmentations bboxes areas iscrowd width
+height length``, and beyond YouTube-VIS ``score`` (mean over its frames), ``level``, ``track_id`` and
+``parent_id`` (the annotation of the parent, or null). ``form=results``: the list that a submission is,
+``video_id category_id segmentations score``.
 
 Masks are compressed run lengths; frames on which an object is not seen are null. Should a track have several
 masks on a frame, their union is written. Everything is written a mask at a time.
