@@ -15,7 +15,7 @@ LAYERS = (
     {"refinement", "archive", "tracking", "lifting", "metrics"},
     {"datasets", "backends", "exporters", "reporting"},
     {"stages", "runs", "monitoring", "config", "plugins"},
-    {"pipeline", "scheduling"},
+    {"pipeline", "scheduling", "serving"},
     {"cli"},
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

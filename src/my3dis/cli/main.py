@@ -34,11 +34,11 @@ exit codes: 0 ok, 2 settings, 3 data or archive, 4 plug-in, 5 disk or memory, 6 
 
 def build_parser() -> Parser:
     """Return the parser with all commands."""
-    from my3dis.cli import check, compare, doctor, legacy, results, run, tools, weights
+    from my3dis.cli import check, compare, doctor, legacy, results, run, tools, view, weights
 
     parser = make_parser(__version__, _DESCRIPTION, _EPILOG)
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", title="commands")
-    for group in (run, results, compare, check, legacy, tools, weights, doctor):
+    for group in (run, results, compare, view, check, legacy, tools, weights, doctor):
         group.add_commands(commands)
     return parser
 

@@ -17,7 +17,7 @@ from my3dis.runs.files import read_json
 from my3dis.runs.layout import RunLayout
 from my3dis.runs.manifest import read_manifest
 
-__all__ = ["RunOverview", "ScoreFacts", "StageFacts", "find_runs", "is_run", "read_overview"]
+__all__ = ["RunOverview", "ScoreFacts", "StageFacts", "find_runs", "is_run", "read_overview", "report_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class RunOverview:
 
     Attributes:
         run_dir: its folder.
-        scene, run_name, status, updated: as in its manifest.
+        scene, run_name, status, updated, dataset: as in its manifest.
         frames: selected ones.
         levels: granularities, coarse to fine.
         stages: in the order in which they ran.
@@ -71,6 +71,7 @@ class RunOverview:
     run_name: str
     status: str
     updated: str
+    dataset: str = ""
     frames: int = 0
     levels: tuple[int, ...] = ()
     stages: tuple[StageFacts, ...] = ()
@@ -123,6 +124,15 @@ def find_runs(output_root: Path) -> Iterator[Path]:
         ) from error
 
 
+def report_of(run_dir: Path) -> Path | None:
+    """Return the page of a run, whatever it is called, or None where none was made."""
+    layout = RunLayout(run_dir)
+    usual = layout.report("report")
+    if usual.is_file():
+        return usual
+    return next(iter(sorted(layout.root.glob("*.html"))), None)
+
+
 def read_overview(run_dir: Path) -> RunOverview:
     """Read a run back.
 
@@ -148,11 +158,12 @@ def read_overview(run_dir: Path) -> RunOverview:
         run_name=manifest.run_name,
         status=manifest.status,
         updated=manifest.updated,
+        dataset=manifest.dataset,
         frames=manifest.frames_selected,
         levels=manifest.levels,
         stages=tuple(stages),
         scores=_scores(layout.scores),
-        report=_report(layout),
+        report=report_of(run_dir),
     )
 
 
@@ -189,13 +200,6 @@ def _scores(path: Path) -> tuple[ScoreFacts, ...]:
 def _score(row: Mapping[str, Any]) -> ScoreFacts:
     names = ("target", "level", "protocol", "ap", "ap50", "ap25", "n_gt")
     return ScoreFacts(**{name: row[name] for name in names})
-
-
-def _report(layout: RunLayout) -> Path | None:
-    usual = layout.report("report")
-    if usual.is_file():
-        return usual
-    return next(iter(sorted(layout.root.glob("*.html"))), None)
 
 
 def _plain_stage(stage: StageFacts) -> dict[str, object]:

@@ -3,6 +3,7 @@
   const table = document.getElementById("scenes-table");
   const box = document.getElementById("filter");
   const said = document.getElementById("shown");
+  const choices = [...document.querySelectorAll("select[data-of]")];
   if (!table) return;
   const body = table.tBodies[0];
   const heads = [...table.tHead.rows[0].cells];
@@ -14,13 +15,15 @@
 
   const filter = () => {
     const wanted = box.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const chosen = choices.filter((choice) => choice.value);
     let shown = 0;
     for (const row of rows) {
       const text = words.get(row);
-      row.hidden = !wanted.every((word) => text.includes(word));
+      row.hidden = !wanted.every((word) => text.includes(word))
+        || !chosen.every((choice) => row.dataset[choice.dataset.of] === choice.value);
       shown += row.hidden ? 0 : 1;
     }
-    said.textContent = wanted.length ? `${shown} of ${rows.length} shown` : "";
+    said.textContent = wanted.length || chosen.length ? `${shown} of ${rows.length} shown` : "";
   };
 
   const sort = (column, descending) => {
@@ -46,7 +49,7 @@
     head.querySelector(".sort").addEventListener("click", () => {
       // Figures are looked at from the largest down, names from the first on.
       const before = head.getAttribute("aria-sort");
-      const descending = before ? before === "ascending" : column > 1;
+      const descending = before ? before === "ascending" : column > 0 && !head.matches(".text");
       state.set("sort", `${column}${descending ? "d" : "a"}`);
       keep();
       sort(column, descending);
@@ -54,11 +57,21 @@
   });
   box.addEventListener("input", () => { state.set("find", box.value); keep(); filter(); });
 
+  for (const choice of choices) {
+    choice.addEventListener("change", () => { state.set(choice.dataset.of, choice.value); keep(); filter(); });
+  }
+
   const kept = /^(\d+)([ad])$/.exec(state.get("sort") || "");
   if (kept && Number(kept[1]) < heads.length) sort(Number(kept[1]), kept[2] === "d");
   box.value = state.get("find") || "";
+  for (const choice of choices) {
+    const value = state.get(choice.dataset.of) || "";
+    if ([...choice.options].some((option) => option.value === value)) choice.value = value;
+  }
   filter();
-  if (document.documentElement.dataset.alive) {
-    setInterval(() => { if (!document.hidden && document.activeElement !== box) location.reload(); }, 30000);
+  const again = Number(document.documentElement.dataset.alive);
+  if (again) {
+    const busy = () => document.hidden || [box, ...choices].includes(document.activeElement);
+    setInterval(() => { if (!busy()) location.reload(); }, again * 1000);
   }
 })();

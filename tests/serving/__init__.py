@@ -1,0 +1,1 @@
+"""Tests of my3dis.serving."""
