@@ -52,7 +52,8 @@ def check_fit(run: RunSession) -> None:
     run.events.append("stage_started", stage=CHECK_NAME)
     with run.recording_failure(record):
         found = check_scan(inputs.reader, inputs.frames)
-        write_pictures(run.inputs.layout.check_pictures, found)
+        if not found.fits:
+            write_pictures(run.inputs.layout.check_pictures, found)
         run.events.append("scan_checked", **facts_of(found))
         if not found.fits and setting == "stop":
             raise DataError(
