@@ -128,8 +128,9 @@ def _message(found: Diagnosis, options: CheckOptions) -> str:
             f"the mesh does not fit poses and depth ({figures}): expected both in one frame of reference; "
             "give the file with the alignment of the mesh as experiment.correct.alignment, or align the poses"
         )
-    expected = f"expected under {options.error_m * 1000:.0f} mm and over {options.agreement:.0%}"
-    head = f"the parts of the scan do not fit together: {figures}; {expected}"
+    head = f"the parts of the scan do not fit together: {figures}"
+    if not found.now.frames_fit(options):
+        head += f"; expected under {options.error_m * 1000:.0f} mm and over {options.agreement:.0%}"
     if found.guilty:
         return f"{head}. What explains it: {'; and '.join(s.sentence for s in found.guilty)}"
     return (
