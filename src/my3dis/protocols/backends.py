@@ -1,8 +1,4 @@
-"""The seams of My3DIS: what a scan reader, a mask proposer, a mask tracker and an exporter must offer.
-
-A plug-in is one module (or package) with one value ``PLUGIN`` of the type named here; its name is the
-module's name. See `my3dis.plugins` for how they are found.
-"""
+"""What mask proposers and mask trackers must offer."""
 
 from __future__ import annotations
 
@@ -11,27 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
-import numpy as np
 from numpy.typing import NDArray
 
-from my3dis.types import Frame, MaskSet, ScanOverview, SceneCloud
+from my3dis.types import Frame, MaskSet
 
 __all__ = [
     "BackendOptions",
     "BackendReport",
-    "DatasetPlugin",
-    "ExportOption",
-    "Exporter",
-    "ExporterPlugin",
     "MaskProposer",
     "MaskTracker",
     "ProposerPlugin",
     "RegionProposer",
     "Reporting",
     "Resumable",
-    "SceneReader",
     "Snapshotting",
-    "StoredPoses",
     "TrackerPlugin",
 ]
 
@@ -47,65 +36,6 @@ saved every ``stages.tracker.checkpoint_every`` frames. Of a proposer the same a
 
 Whatever is declared, the results are those of a stage that was not stopped.
 """
-
-
-class SceneReader(Protocol):
-    """Reads one scan, a frame at a time; opening it decodes no image beyond the first."""
-
-    @property
-    def overview(self) -> ScanOverview:
-        """What was found in the scan."""
-        ...
-
-    def __len__(self) -> int:
-        """Return the number of frames before slicing."""
-        ...
-
-    def frame(self, index: int) -> Frame:
-        """Load the frame at a position of the numerically sorted list.
-
-        Raises:
-            DataError: naming the file that is missing, truncated or does not fit.
-        """
-        ...
-
-    def cloud(self) -> SceneCloud | None:
-        """Load the scan's mesh or point cloud, or return None when it has none.
-
-        Raises:
-            DataError: if the file is there but unreadable.
-        """
-        ...
-
-    def fingerprint(self) -> str:
-        """Return a digest that changes when any input file of the scan changes (ground truth excluded)."""
-        ...
-
-
-@runtime_checkable
-class StoredPoses(Protocol):
-    """Offered by readers that keep poses as they are stored, so that a wrong convention can be recognised."""
-
-    def stored_pose(self, index: int) -> NDArray[np.float64] | None:
-        """Return the (4, 4) float64 matrix stored for a frame, rigid or not; None when there is none."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatasetPlugin:
-    """A data set's layout on disk.
-
-    Attributes:
-        summary: one line for ``my3dis plugins``.
-        detect: whether a path has this layout; looks at names only and must be quick.
-        open: make a reader; raises DataError when the layout turns out unusable.
-        priority: larger is tried first by ``--dataset auto`` (specific layouts before general ones).
-    """
-
-    summary: str
-    detect: Callable[[Path], bool]
-    open: Callable[[Path], SceneReader]
-    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,60 +200,3 @@ class TrackerPlugin:
     create: Callable[[BackendOptions], MaskTracker]
     needs_depth_and_pose: bool = False
     resumable: Resumable = "stage"
-
-
-class Exporter(Protocol):
-    """Writes results of a finished run in another format."""
-
-    def __call__(self, run_dir: Path, out: Path) -> tuple[Path, ...]:
-        """Write and return the paths written.
-
-        Raises:
-            DataError: if the run lacks what this format needs.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportOption:
-    """A choice that an output format offers: ``my3dis export ... --option NAME=VALUE``.
-
-    Attributes:
-        name: of the option.
-        values: what it may be; the first is what `ExporterPlugin.export` does.
-        summary: one line for error messages and help.
-        whole_numbers: whether any whole number from 0 on is a value too.
-    """
-
-    name: str
-    values: tuple[str, ...]
-    summary: str
-    whole_numbers: bool = False
-
-    @property
-    def choices(self) -> str:
-        """The values as an error message shows them."""
-        return "|".join((*self.values, "N") if self.whole_numbers else self.values)
-
-    def accepts(self, value: str) -> bool:
-        """Return whether a text is one of the values."""
-        is_number = value.isascii() and value.isdecimal() and len(value) <= 9
-        return value in self.values or (self.whole_numbers and is_number)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExporterPlugin:
-    """An output format.
-
-    Attributes:
-        summary: one line for ``my3dis plugins``.
-        export: write a run's results with the first value of every option.
-        options: the choices that the format offers.
-        with_options: return the exporter for chosen values, by the options' names; the names and values
-            that it is given are always some of ``options``. None when there are no options.
-    """
-
-    summary: str
-    export: Exporter
-    options: tuple[ExportOption, ...] = ()
-    with_options: Callable[[Mapping[str, str]], Exporter] | None = None
