@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -116,7 +116,7 @@ class _Export:
     overlaps: str = "small"
 
     def __call__(self, run_dir: Path, out: Path) -> tuple[Path, ...]:
-        """Write a run's tracks and return the paths: the description, then every image.
+        """Write a run's tracks and return the paths of the description and of the folders of images.
 
         Raises:
             DataError: if the run has no tracks, or the folder holds images that are not of this run.
@@ -134,14 +134,16 @@ class _Export:
                 for folder in level.folders:
                     _require_no_others(out / folder / scene, names)
             remove(out / f"{scene}.json")
-            images = [path for level in levels for path in self._level(reader, level, out, scene)]
+            for level in levels:
+                self._draw(reader, level, out, scene)
         description = out / f"{scene}.json"
         with new_file(description) as unfinished:
             text = json.dumps(self._description(scene, levels), indent=1)
             unfinished.write_text(text + "\n", encoding="utf-8")
-        return (description, *images)
+        folders = (out / folder / scene for level in levels for folder in level.folders)
+        return (description, *folders)
 
-    def _level(self, reader: ArchiveReader, level: _Level, out: Path, scene: str) -> Iterator[Path]:
+    def _draw(self, reader: ArchiveReader, level: _Level, out: Path, scene: str) -> None:
         palette = davis_palette()
         for masks in reader.iter_frames(level.level):
             ranks = self._painted(masks, level)
@@ -152,7 +154,6 @@ class _Export:
                 path = out / folder / scene / f"{masks.frame:05d}.png"
                 with new_file(path) as unfinished:
                     unfinished.write_bytes(palette_png(labels, palette))
-                yield path
 
     def _painted(self, masks: MaskSet, level: _Level) -> NDArray[np.int32]:
         """Return the (H, W) int32 rank of the track that is on top of each pixel, -1 = none."""

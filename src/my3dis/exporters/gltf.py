@@ -23,7 +23,7 @@ from my3dis.errors import DataError
 
 __all__ = ["Glb", "GlbNode", "linear_from_srgb"]
 
-_FLOAT, _UINT, _USHORT = 5126, 5125, 5123
+_FLOAT, _UINT, _UBYTE = 5126, 5125, 5121
 _ARRAY, _ELEMENTS = 34962, 34963
 _POINTS, _TRIANGLES = 0, 4
 _MOST_BYTES = (1 << 32) - 1
@@ -101,9 +101,9 @@ class Glb:
         attributes = {"POSITION": self._accessor(xyz, (_FLOAT, "VEC3", _ARRAY), min=low, max=high)}
         linear = linear_from_srgb(node.color)
         if node.triangles is None:
-            rgba = np.append(np.rint(linear * 65535), 65535).astype("<u2")
+            rgba = np.append(np.rint(linear * 255), 255).astype("u1")
             colors = np.tile(rgba, (len(xyz), 1))
-            attributes["COLOR_0"] = self._accessor(colors, (_USHORT, "VEC4", _ARRAY), normalized=True)
+            attributes["COLOR_0"] = self._accessor(colors, (_UBYTE, "VEC4", _ARRAY), normalized=True)
             primitive: dict[str, Any] = {"attributes": attributes, "mode": _POINTS, "material": 0}
         else:
             corners = np.ascontiguousarray(node.triangles, "<u4").reshape(-1)
@@ -117,7 +117,7 @@ class Glb:
 
     def _accessor(self, values: NDArray[np.generic], kind: tuple[int, str, int], **more: object) -> int:
         component, shape, target = kind
-        # All are of 4 or 8 bytes a row, so that the next one is aligned as it must be.
+        # All are of 4 or 12 bytes a row, so that the next one is aligned as it must be.
         view = {"buffer": 0, "byteOffset": self._data.tell(), "byteLength": values.nbytes, "target": target}
         self._data.write(values.tobytes())
         self._views.append(view)

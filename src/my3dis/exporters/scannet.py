@@ -38,7 +38,7 @@ class _Export:
     label: str = "own"
 
     def __call__(self, run_dir: Path, out: Path) -> tuple[Path, ...]:
-        """Write a run's instances and return the list's path, then those of the masks.
+        """Write a run's instances and return the paths of the list and of the folder of masks.
 
         Raises:
             DataError: if the run has no instances.
@@ -51,17 +51,15 @@ class _Export:
         # First, so that no list of an earlier export names masks of this one should it stop half-way.
         remove(out / f"{scene}.txt")
         lines: list[str] = []
-        paths: list[Path] = []
         for position in np.flatnonzero(np.isin(instances.level, levels)).tolist():
             name = f"{_FOLDER}/{scene}_{len(lines):03d}.txt"
             lines.append(f"{name} {self._label(instances, position)} {float(instances.score[position])!r}\n")
             with new_file(out / name) as unfinished:
                 unfinished.write_bytes(_mask(instances.points_of(position), instances.n_points))
-            paths.append(out / name)
         # Last, so that a list never names a mask that is not there.
         with new_file(out / f"{scene}.txt") as unfinished:
             unfinished.write_text("".join(lines), encoding="ascii")
-        return (out / f"{scene}.txt", *paths)
+        return (out / f"{scene}.txt", *([out / _FOLDER] if lines else []))
 
     def _label(self, instances: InstanceSet, position: int) -> int:
         label = int(instances.label[position])
@@ -77,7 +75,7 @@ def _mask(points: NDArray[np.int64], n_points: int) -> bytes:
 
 
 def export(run_dir: Path, out: Path) -> tuple[Path, ...]:
-    """Write all of a run's instances into a folder and return the list's path, then those of the masks.
+    """Write all of a run's instances and return the paths of the list and of the folder of masks.
 
     Raises:
         DataError: if the run has no instances.
