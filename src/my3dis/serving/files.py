@@ -96,12 +96,11 @@ def open_served(root: Path, segments: tuple[str, ...]) -> Opened | None:
         descriptor = os.open(real, _FLAGS)
     except (OSError, RuntimeError, ValueError):  # gone, not ours to read, a loop of links, an odd name
         return None
-    file = os.fdopen(descriptor, "rb")
     facts = os.fstat(descriptor)
     if not stat.S_ISREG(facts.st_mode):
-        file.close()
+        os.close(descriptor)
         return None
-    return Opened(file, facts.st_size, _KINDS[path.suffix])
+    return Opened(os.fdopen(descriptor, "rb"), facts.st_size, _KINDS[path.suffix])
 
 
 def is_inside(root: Path, path: Path) -> bool:

@@ -28,6 +28,7 @@ __all__ = ["Pages", "report_command"]
 _MOST_ROWS = 5000
 _MEASURES = (("objects", "ap"), ("objects", "ap50"), ("objects", "ap25"), ("parts", "ap50"))
 _NAMES = {"ap": "AP", "ap50": "AP50", "ap25": "AP25"}
+_MANY_HOURS_S = 20 * 3600.0
 _WAITING_S, _RUNNING_S = 2, 30
 _SWEEP_EVERY_S = 10.0
 """All runs are read for the page of a sweep, so it is made again only so often."""
@@ -89,10 +90,10 @@ def _index_page(catalog: Catalog, listing: Listing) -> IndexPage:
     return IndexPage(
         title=_title(catalog, listing),
         folder=str(root),
-        summary=_summary(listing),
+        summary=_summary(root, listing),
         reload_s=_WAITING_S if listing.waiting else _RUNNING_S if running else 0,
         notes=_notes(catalog, listing),
-        figures=() if catalog.single else _figures(runs),
+        figures=() if catalog.single else _figures(runs, len(listing.runs)),
         sweep="" if catalog.single else PAGE_NAME,
         measures=tuple(f"{target} {_NAMES[name]}" for target, name in measures),
         rows=tuple(_row(root, run, measures) for run in listing.runs[:_MOST_ROWS]),
@@ -107,12 +108,11 @@ def _title(catalog: Catalog, listing: Listing) -> str:
     return run.scene if run is not None else catalog.root.name or str(catalog.root)
 
 
-def _summary(listing: Listing) -> str:
-    total = len(listing.runs)
-    words = f"{total:,} run{'s' * (total != 1)}"
+def _summary(root: Path, listing: Listing) -> str:
     if listing.waiting:
-        return f"{words}; {listing.waiting:,} of them are still to be read, the page comes again by itself."
-    return f"{words}."
+        waiting = f"{listing.waiting:,} of {len(listing.runs):,} runs are still to be read"
+        return f"{waiting}; the page comes again by itself."
+    return f"In {root}, as of now; reload the page to look again."
 
 
 def _notes(catalog: Catalog, listing: Listing) -> tuple[str, ...]:
@@ -135,12 +135,13 @@ def _notes(catalog: Catalog, listing: Listing) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _figures(runs: Sequence[RunOverview]) -> tuple[Figure, ...]:
+def _figures(runs: Sequence[RunOverview], total: int) -> tuple[Figure, ...]:
     def count(status: str) -> int:
         return sum(run.status == status for run in runs)
 
     scenes = len({run.scene for run in runs})
-    figures = [Figure(label="Runs", value=format_count(len(runs)), notes=(f"of {scenes:,} scenes",))]
+    notes = (f"of {scenes:,} scene{'s' * (scenes != 1)}",)
+    figures = [Figure(label="Runs", value=format_count(total), notes=notes)]
     figures += [
         Figure(label=label, value=format_count(count(status)))
         for label, status in (("Finished", "finished"), ("Failed", "failed"), ("Running", "running"))
@@ -149,7 +150,9 @@ def _figures(runs: Sequence[RunOverview]) -> tuple[Figure, ...]:
     scored = sum(bool(run.scores) for run in runs)
     if scored:
         figures.append(Figure(label="With scores", value=format_count(scored)))
-    figures.append(Figure(label="Work of all stages", value=format_seconds(sum(run.seconds for run in runs))))
+    seconds = sum(run.seconds for run in runs)
+    work = f"{seconds / 3600:,.0f} h" if seconds >= _MANY_HOURS_S else format_seconds(seconds)
+    figures.append(Figure(label="Work of all stages", value=work))
     peak = max((run.peak_rss_mb for run in runs), default=0.0)
     if peak:
         figures.append(Figure(label="Highest memory", value=format_megabytes(peak)))

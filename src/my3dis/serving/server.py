@@ -199,6 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Answer to what is no request, or one to change something; nothing of it is repeated back."""
         del message, explain
         self.close_connection = True
+        self.request_version = "HTTP/1.0"  # what could not be read counts as a version without headers
         status = HTTPStatus(code)
         if status == HTTPStatus.NOT_IMPLEMENTED:
             return self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "only reading (GET, HEAD) is allowed here")
