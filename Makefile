@@ -4,10 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-models test-extras soak lint clean
+.PHONY: demo docs test test-models test-extras soak lint clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/my3dis demo --output my3dis-demo
+
+# The pictures of the site are made by running the built-in scan, in build/docs.
+docs: $(VENV)/.docs-ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean
+	@echo "$(CURDIR)/site/index.html"
 
 test: $(VENV)/.test-ready
 	$(BIN)/python -m pytest -n 2 --dist worksteal
@@ -36,6 +41,10 @@ $(VENV)/.test-ready: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/pip install -q -c constraints.txt -e '.[test]'
 	touch $@ $(VENV)/.run-ready
 
+$(VENV)/.docs-ready: $(VENV)/.run-ready
+	$(BIN)/pip install -q -c constraints.txt -e '.[docs]'
+	touch $@
+
 # torch first and by its exact version: what the extras alone would pull in may be a build for GPUs.
 $(VENV)/.models-ready: $(VENV)/.test-ready
 	$(BIN)/pip install -q 'torch==2.13.0'
@@ -47,4 +56,4 @@ $(VENV)/.extras-ready: $(VENV)/.test-ready
 	touch $@
 
 clean:
-	rm -rf $(VENV) my3dis-demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) my3dis-demo site build/docs .pytest_cache .mypy_cache .ruff_cache

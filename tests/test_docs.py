@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from my3dis import plugins
+from my3dis.cli.main import main
 from my3dis.config.load import load_config
 from my3dis.protocols import BackendOptions, MaskProposer, ProposerPlugin
 from my3dis.types import Frame
@@ -31,6 +33,10 @@ PAGES = (
     "docs/scaling.md",
     "docs/clusters.md",
     "docs/scans.md",
+    "docs/index.md",
+    "docs/concepts.md",
+    "docs/formats.md",
+    "docs/troubleshooting.md",
 )
 
 
@@ -60,8 +66,9 @@ def environment() -> dict[str, str]:
 @pytest.mark.parametrize(
     "page",
     [
-        *("README.md", "docs/workflow.md", "docs/backends.md", "docs/evaluation.md", "docs/scaling.md"),
-        "docs/scans.md",
+        # Pages after the first look at its run, so they come before those that change its settings.
+        *("docs/index.md", "docs/concepts.md", "docs/formats.md", "docs/troubleshooting.md", "README.md"),
+        *("docs/workflow.md", "docs/backends.md", "docs/evaluation.md", "docs/scaling.md", "docs/scans.md"),
     ],
 )
 def test_commands_of_a_page_run(page: str, workplace: Path) -> None:
@@ -80,6 +87,41 @@ def test_commands_of_a_page_run(page: str, workplace: Path) -> None:
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
 
 
+def test_exports_of_the_page_run(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command of the page on exports succeeds; in one process, since there are many."""
+    monkeypatch.chdir(workplace)
+    monkeypatch.setenv("PATH", environment()["PATH"])
+    for command in commands("docs/exports.md"):
+        assert main(shlex.split(command)[1:]) == 0, command
+    for name in ("room.glb", "masks.json", "tracks.json", "davis/living_room.json", "room.ply"):
+        assert (workplace / name).is_file()
+
+
+@pytest.mark.extras
+def test_the_rerun_export_of_the_page_runs(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command that needs an extra succeeds too, after the one that makes the run."""
+    pytest.importorskip("rerun")
+    monkeypatch.chdir(workplace)
+    first = commands("docs/exports.md")[0]
+    (extra,) = blocks("docs/exports.md", "sh")
+    for command in (first, extra.strip()[2:]):
+        assert main(shlex.split(command)[1:]) == 0, command
+
+
+def test_the_table_of_exports_is_complete() -> None:
+    """Every format is in the table of the page, and so is every option with its values."""
+    text = (ROOT / "docs/exports.md").read_text("utf-8")
+    for name in plugins.names("exporters"):
+        if "legacy" in name:
+            continue
+        assert f"| `{name}` |" in text
+        for option in plugins.exporter(name).options:
+            values = ", ".join(f"`{value}`" for value in option.values)
+            values += ", N" if option.whole_numbers else ""
+            rows = [line for line in text.splitlines() if f"| `{option.name}` | {values} |" in line]
+            assert any(f"`{name}`" in row for row in rows), (name, option.name)
+
+
 def test_python_of_the_readme_runs(workplace: Path) -> None:
     """The README's Python example runs and prints the masks of every frame it names."""
     (code,) = blocks("README.md", "python")
@@ -95,6 +137,22 @@ def test_python_of_the_readme_runs(workplace: Path) -> None:
     assert [int(line.split()[0]) for line in re.findall(r"^\d+ ", done.stdout, re.MULTILINE)] == list(
         range(0, 60, 4)
     )
+
+
+@pytest.mark.parametrize("page", ["docs/index.md", "docs/formats.md"])
+def test_python_of_a_page_runs(page: str, workplace: Path) -> None:
+    """The examples of the quickstart and of the formats run on the run that is there, and print what they say."""
+    for code in blocks(page, "python"):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=workplace,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
 
 
 def test_reading_masks_runs(workplace: Path) -> None:
@@ -152,6 +210,7 @@ def test_yaml_of_the_readme_is_valid(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_of_a_page_lead_somewhere(page: str) -> None:
-    """Every relative link of a page names a file that is there."""
-    for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text("utf-8")):
+    """Every relative link of a page names a file that is there; what is for the site alone is its test's."""
+    text = re.sub(r"<!-- site: .*? -->", "", (ROOT / page).read_text("utf-8"))
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
         assert ((ROOT / page).parent / target).exists(), target
