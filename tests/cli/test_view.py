@@ -67,7 +67,7 @@ def test_serves_until_ctrl_c(run: Path) -> None:
         child.kill()
         child.wait()
     assert child.returncode == 130
-    assert error.endswith("my3dis: stopped serving\n")
+    assert error.endswith("my3dis: stopped\n")
     assert "Traceback" not in error
 
 

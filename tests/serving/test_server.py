@@ -201,6 +201,15 @@ def test_page_of_the_sweep_that_lies_there_is_served(tmp_path: Path) -> None:
         assert b"damaged" in body
 
 
+def test_sweep_that_has_just_begun(tmp_path: Path) -> None:
+    """A folder with the record of a sweep and no run yet is served, and says so."""
+    (tmp_path / "sweep.json").write_text("{}")
+    with serving(tmp_path) as server:
+        answer, body = ask(server, "/")
+    assert answer.status == 200
+    assert b"There is no run here yet." in body
+
+
 def test_single_run(root: Path, tmp_path: Path) -> None:
     """One run is served with its files at the top; without a report the command that makes one is told."""
     run = root / "room<0>" / "default"

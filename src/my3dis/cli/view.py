@@ -52,12 +52,18 @@ def _view(arguments: argparse.Namespace, console: Console) -> int:
     from my3dis.serving.catalog import Catalog, open_root
 
     catalog = Catalog(open_root(arguments.path))
-    if not arguments.rerun:
-        return _serve(catalog, arguments)
+    try:
+        return _show_in_rerun(catalog, console) if arguments.rerun else _serve(catalog, arguments)
+    except KeyboardInterrupt:  # the way in which a server ends, so nothing is said of stages
+        print("\nmy3dis: stopped", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _show_in_rerun(catalog: Catalog, console: Console) -> int:
     from my3dis.serving.rerun_window import check_rerun, recording_of, show
 
     if not catalog.single:
-        raise ConfigError(f"--rerun: expected the folder of one run, found one of many: {arguments.path}")
+        raise ConfigError(f"--rerun: expected the folder of one run, found one of many: {catalog.root}")
     check_rerun()
     with contextlib.ExitStack() as stack:
         with console.status("writing the recording"):
@@ -81,11 +87,8 @@ def _serve(catalog: Catalog, arguments: argparse.Namespace) -> int:
         if not arguments.no_browser and sys.stdout.isatty() and _has_browser():
             # In a thread: the browser may ask before this one answers, and some only return when closed.
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-        try:
-            server.serve_forever(poll_interval=0.2)
-        except KeyboardInterrupt:  # the way in which a server ends, so nothing is said of stages
-            print("\nmy3dis: stopped serving", file=sys.stderr)
-    return EXIT_INTERRUPTED
+        server.serve_forever(poll_interval=0.2)
+    return EXIT_OK
 
 
 def _has_browser() -> bool:

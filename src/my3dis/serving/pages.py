@@ -116,7 +116,7 @@ def _summary(root: Path, listing: Listing) -> str:
 
 
 def _notes(catalog: Catalog, listing: Listing) -> tuple[str, ...]:
-    notes = []
+    notes = [] if listing.runs else ["There is no run here yet."]
     if listing.left_out:
         notes.append(
             f"{listing.left_out:,} folders are not served: they cannot be listed, have names that no address "
