@@ -37,6 +37,7 @@ PAGES = (
     "docs/concepts.md",
     "docs/formats.md",
     "docs/troubleshooting.md",
+    "docs/exports.md",
 )
 
 

@@ -32,7 +32,7 @@ from my3dis.exporters.run_folder import LEVEL_OPTION, chosen_levels, open_run_sc
 from my3dis.exporters.writing import new_file
 from my3dis.masks.palette import NO_ID_COLOR, colors_for_ids
 from my3dis.protocols import Exporter, ExporterPlugin, ExportOption
-from my3dis.types import NO_ID, InstanceSet
+from my3dis.types import InstanceSet
 
 __all__ = ["PLUGIN", "export"]
 
@@ -44,10 +44,36 @@ _Y_UP_FROM_Z_UP = (1, 0, 0, 0, 0, 0, -1, 0, 0, 1, 0, 0, 0, 0, 0, 1)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Shape:
-    """What instances are made of: (P, 3) metres, and (T, 3) corners where there is a mesh."""
+    """What instances are made of.
+
+    Attributes:
+        xyz_m: (P, 3) metres.
+        triangles: (T, 3) corners, ordered by the first; None = only points.
+        starts: (P + 1,) the triangles with first corner p are ``starts[p]`` to ``starts[p + 1]``.
+    """
 
     xyz_m: NDArray[np.float32]
-    triangles: NDArray[np.int32] | None
+    triangles: NDArray[np.int32] | None = None
+    starts: NDArray[np.int64] | None = None
+
+    @classmethod
+    def of_mesh(cls, xyz_m: NDArray[np.float32], triangles: NDArray[np.int32]) -> _Shape:
+        """Order triangles, so that those of an instance are found without looking at all."""
+        ordered = triangles[np.argsort(triangles[:, 0], kind="stable")]
+        return cls(xyz_m, ordered, np.searchsorted(ordered[:, 0], np.arange(len(xyz_m) + 1)))
+
+    def triangles_of(self, points: NDArray[np.int64]) -> NDArray[np.uint32] | None:
+        """Return (T, 3) positions in ascending points of the triangles that lie in them; None without any."""
+        if self.triangles is None or self.starts is None or not len(points):
+            return None
+        begin = self.starts[points]
+        count = self.starts[points + 1] - begin
+        before = np.cumsum(count) - count
+        corners = self.triangles[np.repeat(begin - before, count) + np.arange(count.sum())]
+        position = np.searchsorted(points, corners)
+        inside = points[np.minimum(position, len(points) - 1)] == corners
+        chosen = position[inside.all(axis=1)]
+        return chosen.astype(np.uint32) if len(chosen) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +122,7 @@ class _Export:
                 f"{run_dir / 'instances.ply'}: expected the {instances.n_points} points that the instances "
                 f"refer to, found {len(cloud)}; run the stage lift again"
             )
-        return _Shape(cloud.xyz_m, None)
+        return _Shape(cloud.xyz_m)
 
     def _add_instances(
         self, glb: Glb, root: int, shape: _Shape, chosen: tuple[InstanceSet, tuple[int, ...]]
@@ -128,7 +154,7 @@ class _Export:
                 },
                 color=tuple(color),
                 xyz_m=shape.xyz_m[points],
-                triangles=_triangles_of(points, shape),
+                triangles=shape.triangles_of(points),
             )
             node_of[int(number)] = glb.add(node, node_of.get(int(instances.parent_id[k]), root))
 
@@ -147,18 +173,7 @@ def _mesh(run_dir: Path, instances: InstanceSet) -> _Shape | None:
     if len(cloud) != instances.n_points or instances.cloud_digest not in ("", cloud.digest):
         _LOG.warning("the scan's mesh is another than that which the run was made from; points are exported")
         return None
-    return _Shape(cloud.xyz_m, cloud.triangles)
-
-
-def _triangles_of(points: NDArray[np.int64], shape: _Shape) -> NDArray[np.uint32] | None:
-    """Return (T, 3) positions in ``points`` of triangles that lie in them; None where there are none."""
-    if shape.triangles is None:
-        return None
-    position = np.full(len(shape.xyz_m), NO_ID, np.int64)
-    position[points] = np.arange(len(points))
-    corners = position[shape.triangles]
-    inside = corners[(corners != NO_ID).all(axis=1)]
-    return inside.astype(np.uint32) if len(inside) else None
+    return _Shape.of_mesh(cloud.xyz_m, cloud.triangles)
 
 
 def _add_rest(glb: Glb, root: int, shape: _Shape, instances: InstanceSet) -> None:
@@ -169,7 +184,7 @@ def _add_rest(glb: Glb, root: int, shape: _Shape, instances: InstanceSet) -> Non
             extras={"points": len(points)},
             color=NO_ID_COLOR,
             xyz_m=shape.xyz_m[points],
-            triangles=_triangles_of(points, shape),
+            triangles=shape.triangles_of(points),
         ),
         root,
     )
