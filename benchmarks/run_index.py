@@ -49,9 +49,8 @@ def main() -> int:
     rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     slowest_s = max(seconds for seconds, _ in reading)
     print(f"{arguments.runs:,} runs: read in {len(reading)} requests of {slowest_s:.2f} s at most")
-    print(
-        f"drawn: {drawn[0]:.3f} s; nothing changed: {kept[0]:.3f} s; listed anew: {listed[0]:.3f} s; {kept[1]:.2f} MiB"
-    )
+    print(f"drawn: {drawn[0]:.3f} s; nothing changed: {kept[0]:.3f} s; listed anew: {listed[0]:.3f} s")
+    print(f"the page: {kept[1]:.2f} MiB")
     print(f"page of the sweep, made where none lies: {sweep[0]:.2f} s, {sweep[1]:.2f} MiB")
     print(f"memory: {rss_mb:.0f} MiB at most")
     holds = (

@@ -149,7 +149,7 @@ def test_rerun_gets_a_recording_that_goes_away(
     monkeypatch.setattr(rerun_window.subprocess, "run", start)
     assert main(["view", str(run), "--rerun"]) == 0
     ((command, content),) = shown
-    assert command[:4] == [sys.executable, "-P", "-m", "rerun"]
+    assert command[:6] == [sys.executable, "-P", "-m", "rerun", "--bind", "127.0.0.1"]
     assert content == "recording of room"
     assert not Path(command[-1]).exists()
     code = 1

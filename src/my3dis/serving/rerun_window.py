@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import logging
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,8 @@ from my3dis import plugins
 from my3dis.errors import PluginError
 
 __all__ = ["check_rerun", "recording_of", "show"]
+
+_LOG = logging.getLogger(__name__)
 
 
 def check_rerun() -> None:
@@ -49,8 +52,10 @@ def show(recording: Path) -> None:
     Raises:
         PluginError: if the window cannot be opened.
     """
-    # -P: a file in the working directory must not stand in for the package.
-    command = [sys.executable, "-P", "-m", "rerun", str(recording)]
+    # -P: a file in the working directory must not stand in for the package. The window takes recordings over
+    # the network too, by default from everywhere; from this machine is enough.
+    command = [sys.executable, "-P", "-m", "rerun", "--bind", "127.0.0.1", "--port", "auto", str(recording)]
+    _LOG.info("opening Rerun; it counts its use unless told not to (rerun analytics disable)")
     done = subprocess.run(command, check=False)  # noqa: S603 - this interpreter and a file of ours
     if done.returncode != 0:
         raise PluginError(
