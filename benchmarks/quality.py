@@ -83,7 +83,7 @@ def jobs(args: argparse.Namespace, scans: Sequence[Path]) -> Iterator[Job]:
     if args.ablations is None:
         return
     for run in runs:
-        whole = finished(run)
+        whole = finished(run, any_source=args.any_source)
         assert whole is not None
         for switch in switches_for(run.masks):
             if not args.ablations or switch in args.ablations:
@@ -95,7 +95,7 @@ def measure(args: argparse.Namespace, scans: Sequence[Path]) -> list[Figures]:
     """Do all jobs, or take over what they measured before."""
     measured = []
     for job in jobs(args, scans):
-        figures = finished(job)
+        figures = finished(job, any_source=args.any_source)
         words = f"{MASKS[job.masks].label}, {job.scene}{', ' + job.switch if job.switch else ''}"
         if figures is None:
             figures = start(job)
@@ -147,6 +147,9 @@ def arguments() -> argparse.Namespace:
         help="leave things out, all or these",
     )
     parser.add_argument("--out", type=Path, default=Path("/tmp/my3dis-quality"), help="folder of everything")  # noqa: S108
+    parser.add_argument(
+        "--any-source", action="store_true", help="take over also what another version of the source made"
+    )
     parser.add_argument("--check", action="store_true", help="exit 1 when a required figure is missed")
     return parser.parse_args()
 

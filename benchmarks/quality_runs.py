@@ -197,12 +197,14 @@ def write_part_maps(scan: Path, folder: Path) -> Path:
     return folder
 
 
-def finished(job: Job) -> Figures | None:
-    """Return what the same job measured before, from the same source, or None."""
+def finished(job: Job, *, any_source: bool = False) -> Figures | None:
+    """Return what the same job measured before, from the same source or from any, or None."""
     path = Path(job.folder) / "figures.json"
     if not path.is_file():
         return None
     kept = json.loads(path.read_text())
+    if any_source:
+        kept["job"]["made_by"] = job.made_by
     return Figures.read(kept["figures"]) if kept["job"] == asdict(job) else None
 
 

@@ -209,7 +209,7 @@ def switch_table(figures: Sequence[Figures]) -> list[str]:
         cells = []
         for masks in kinds:
             ap, ap50, scenes = worth(figures, masks, name)
-            cells.append(f"{-ap:+.1f} / {-ap50:+.1f}" if scenes else "")
+            cells.append(f"{0.0 - ap:+.1f} / {0.0 - ap50:+.1f}" if scenes else "")
         lines.append(row(name, *cells, SWITCHES[name].what))
     cells = []
     for masks in kinds:

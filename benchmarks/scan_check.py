@@ -1,6 +1,6 @@
 """Put every known fault, and every two of different causes, into good scans: does the check name the cause?
 
-    python benchmarks/scan_check.py [--scans SCAN ...] [--rooms SEED ...] [--singles] [--out FILE] [--check]
+    python benchmarks/scan_check.py [--scans SCAN ...] [--rooms SEED ...] [--pairs N] [--out FILE] [--check]
 
 The faults are those that the tests hold the check to (`tests/datasets/faults.py`). Each goes into the two
 public rooms and the kitchen, where that data is (MY3DIS_TEST_DATA, else ../shared/data), the built-in room
@@ -100,16 +100,26 @@ def scans(paths: Sequence[Path], seeds: Iterable[int]) -> Iterator[tuple[str, Sc
             yield f"{name}, no mesh", kept
 
 
-def combinations(has_mesh: bool, *, pairs: bool) -> Iterator[tuple[Blamed, ...]]:
+def combinations(has_mesh: bool) -> list[tuple[Blamed, ...]]:
     """Return single faults, then two of different causes; changes of poses in either order."""
     usable = [item for item in FAULTS if has_mesh or item[0] != "alignment"]
-    yield from ((item,) for item in usable)
-    for first, second in itertools.combinations(usable, 2) if pairs else ():
+    cases: list[tuple[Blamed, ...]] = [(item,) for item in usable]
+    for first, second in itertools.combinations(usable, 2):
         if first[0] == second[0]:
             continue
-        yield first, second
+        cases.append((first, second))
         if first[1].pose is not None and second[1].pose is not None:
-            yield second, first
+            cases.append((second, first))
+    return cases
+
+
+def some_of(cases: Sequence[tuple[Blamed, ...]], most: int | None, scan: str) -> list[tuple[Blamed, ...]]:
+    """Return all single faults and so many pairs, which are others in every scan."""
+    single, pairs = ([case for case in cases if len(case) == n] for n in (1, 2))
+    if most is None or most >= len(pairs):
+        return [*single, *pairs]
+    drawn = np.random.default_rng(list(scan.encode())).permutation(len(pairs))[:most]
+    return [*single, *(pairs[i] for i in sorted(drawn.tolist()))]
 
 
 def effect(reader: SceneReader, faults: Sequence[Fault]) -> list[NDArray[np.float64]]:
@@ -187,8 +197,8 @@ def go_through(args: argparse.Namespace, paths: Sequence[Path], skipped: list[Sk
     known = remembered(args.out)
     for scan, reader in scans(paths, args.rooms):
         cases: list[tuple[tuple[Blamed, ...], str]] = [((), frames) for frames in SELECTIONS]
-        made = combinations(reader.overview.has_cloud, pairs=not args.singles)
-        cases += [(case, "::") for case in different(scan, reader, made, skipped)]
+        made = list(different(scan, reader, combinations(reader.overview.has_cloud), skipped))
+        cases += [(case, "::") for case in some_of(made, args.pairs, scan)]
         for case, frames in cases:
             answer = known.get((scan, tuple(fault.name for _, fault in case), frames))
             if answer is None:
@@ -250,7 +260,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--scans", nargs="*", type=Path, help="posed RGB-D scans known to be good")
     parser.add_argument("--rooms", nargs="*", type=int, default=list(SEEDS), help="seeds of generated rooms")
-    parser.add_argument("--singles", action="store_true", help="one fault at a time only")
+    parser.add_argument(
+        "--pairs", type=int, help="only so many pairs a scan, drawn anew for each; default all"
+    )
     parser.add_argument("--out", type=Path, help="file of answers, one JSON object a line")
     parser.add_argument(
         "--check", action="store_true", help=f"exit 1 below {BOUND:.0%} or with a false alarm"
