@@ -40,7 +40,7 @@ class Pages:
     def __init__(self, catalog: Catalog) -> None:
         """Make pages of the runs that a catalogue knows."""
         self.catalog = catalog
-        self._lock = threading.Lock()
+        self._index_lock, self._sweep_lock = threading.Lock(), threading.Lock()
         self._index: tuple[int, str] = (-1, "")
         self._sweep: tuple[int, str] = (-1, "")
         self._sweep_made_s = 0.0
@@ -48,7 +48,7 @@ class Pages:
     def index(self) -> str:
         """Return the page of all runs."""
         listing = self.catalog.listing()
-        with self._lock:
+        with self._index_lock:
             # Files of a single run may come without a change that the catalogue looks at.
             if self._index[0] != listing.version or self.catalog.single:
                 self._index = (listing.version, render_index(_index_page(self.catalog, listing)))
@@ -62,7 +62,7 @@ class Pages:
         """
         root = self.catalog.root
         listing = self.catalog.listing()
-        with self._lock:
+        with self._sweep_lock:
             changed = self._sweep[0] != listing.version
             if not self._sweep[1] or (changed and time.monotonic() - self._sweep_made_s >= _SWEEP_EVERY_S):
                 state = read_state(root)
