@@ -29,9 +29,10 @@ from pathlib import Path
 from degrade import degrade
 from my3dis.datasets.detect import open_scan
 from quality_figures import MASKS, PUBLIC, Figures, Job
+from quality_pictures import pictures
 from quality_runs import finished, made_by, start, write_part_maps
 from quality_switches import SWITCHES, switches_for
-from quality_tables import AIMS, REQUIRED, judge, markdown, pictures
+from quality_tables import AIMS, REQUIRED, judge, markdown
 from rooms import generated_rooms
 
 DATA = Path(os.environ.get("MY3DIS_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))

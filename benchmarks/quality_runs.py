@@ -96,9 +96,10 @@ def measured_run(job: Job) -> Figures:
     return replace(
         figures_of(job, layout, load_scores(layout.scores)),
         seconds=sum(timings[name].seconds for name in _MADE),
+        track_cpu_s=clock.cpu_s["track"],
         lift_cpu_s=clock.cpu_s["lift"],
         lift_peak_mb=timings["lift"].peak_rss_mb,
-        run_peak_mb=peak_mb,
+        run_peak_mb=max(peak_mb, *(timing.peak_rss_mb for timing in timings.values())),
         masks_in=timings["track"].masks_in,
     )
 

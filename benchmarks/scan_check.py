@@ -113,13 +113,19 @@ def combinations(has_mesh: bool) -> list[tuple[Blamed, ...]]:
     return cases
 
 
-def some_of(cases: Sequence[tuple[Blamed, ...]], most: int | None, scan: str) -> list[tuple[Blamed, ...]]:
-    """Return all single faults and so many pairs, which are others in every scan."""
-    single, pairs = ([case for case in cases if len(case) == n] for n in (1, 2))
-    if most is None or most >= len(pairs):
-        return [*single, *pairs]
-    drawn = np.random.default_rng(list(scan.encode())).permutation(len(pairs))[:most]
-    return [*single, *(pairs[i] for i in sorted(drawn.tolist()))]
+def some_of(
+    cases: Sequence[tuple[Blamed, ...]], most: int | None, scan: str, answered: Iterable[tuple[str, ...]]
+) -> list[tuple[Blamed, ...]]:
+    """Return all single faults, so many pairs, which are others in every scan, and those answered before."""
+    pairs = [case for case in cases if len(case) > 1]
+    drawn = np.random.default_rng(list(scan.encode())).permutation(len(pairs))[:most].tolist()
+    wanted = {names(pairs[i]) for i in drawn} | set(answered)
+    return [case for case in cases if len(case) == 1 or names(case) in wanted]
+
+
+def names(case: Sequence[Blamed]) -> tuple[str, ...]:
+    """Return the names of the faults."""
+    return tuple(fault.name for _, fault in case)
 
 
 def effect(reader: SceneReader, faults: Sequence[Fault]) -> list[NDArray[np.float64]]:
@@ -151,13 +157,12 @@ def different(
     """Leave out pairs that come to the same as no fault, one fault or an earlier pair."""
     known: list[tuple[tuple[str, ...], list[NDArray[np.float64]]]] = [((), effect(reader, ()))]
     for case in cases:
-        names = tuple(fault.name for _, fault in case)
         looks = effect(reader, [fault for _, fault in case])
         twin = next((other for other, there in known if are_same(looks, there)), None)
         if twin is not None and len(case) > 1:
-            skipped.append(Skipped(scan, names, twin))
+            skipped.append(Skipped(scan, names(case), twin))
             continue
-        known.append((names, looks))
+        known.append((names(case), looks))
         yield case
 
 
@@ -175,7 +180,7 @@ def ask(scan: str, reader: SceneReader, case: Sequence[Blamed], frames: str) -> 
     return Answer(
         scan=scan,
         causes=tuple(cause for cause, _ in case),
-        faults=tuple(fault.name for _, fault in case),
+        faults=names(case),
         frames=frames,
         named=() if found.fits else tuple(found.causes),
         seconds=time.perf_counter() - began,
@@ -198,9 +203,10 @@ def go_through(args: argparse.Namespace, paths: Sequence[Path], skipped: list[Sk
     for scan, reader in scans(paths, args.rooms):
         cases: list[tuple[tuple[Blamed, ...], str]] = [((), frames) for frames in SELECTIONS]
         made = list(different(scan, reader, combinations(reader.overview.has_cloud), skipped))
-        cases += [(case, "::") for case in some_of(made, args.pairs, scan)]
+        answered = [faults for where, faults, _ in known if where == scan]
+        cases += [(case, "::") for case in some_of(made, args.pairs, scan, answered)]
         for case, frames in cases:
-            answer = known.get((scan, tuple(fault.name for _, fault in case), frames))
+            answer = known.get((scan, names(case), frames))
             if answer is None:
                 answer = ask(scan, reader, case, frames)
                 if args.out is not None:

@@ -27,12 +27,17 @@ def benchmark_modules(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The benchmark's modules, which find each other as scripts do."""
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "benchmarks"))
     import quality_figures
+    import quality_pictures
     import quality_runs
     import quality_switches
     import quality_tables
 
     return SimpleNamespace(
-        figures=quality_figures, runs=quality_runs, switches=quality_switches, tables=quality_tables
+        figures=quality_figures,
+        pictures=quality_pictures,
+        runs=quality_runs,
+        switches=quality_switches,
+        tables=quality_tables,
     )
 
 
@@ -87,6 +92,7 @@ def test_tables_show_scores_beside_the_published_ones(
         "84",
         *["100.0 / 100.0 / 100.0"] * 2,
         *["– / – / –"] * 2,
+        "2, -1",
         "–",
     ] in rows
     beside = {row[1]: row[2:] for row in rows if row[0] == "oracle objects → objects"}
@@ -111,7 +117,7 @@ def test_figures_are_judged_only_on_both_rooms(
 
 def test_pictures_are_drawn(benchmark_modules: SimpleNamespace, figures: list[object]) -> None:
     """A picture per score, and one of what is left out; each is a document by itself."""
-    pictures = benchmark_modules.tables.pictures(figures)
+    pictures = benchmark_modules.pictures.pictures(figures)
     assert sorted(pictures) == [
         "quality_ap.svg",
         "quality_ap25.svg",
