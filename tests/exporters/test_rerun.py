@@ -75,6 +75,20 @@ def test_rerun_verifies_and_reads_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.extras
+def test_a_picture_that_cannot_be_read_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One damaged picture costs that picture, with a warning that names its file."""
+    pytest.importorskip("rerun")
+    run = write_run(tmp_path / "run", tmp_path / "scan")
+    (tmp_path / "scan" / "color" / "20.png").write_bytes(b"no picture")
+    exporter.export(run, tmp_path / "a.rrd")
+    assert "frame 2 has neither picture nor camera in the recording" in caplog.text
+    assert "20.png" in caplog.text
+    rows = rows_of(tmp_path / "a.rrd")
+    assert sorted(row["frame"] for row in rows["/world/camera/image"] if row.get("blob")) == [0, 5]
+    assert len(rows["/world/camera/image/level_2"]) == 3
+
+
+@pytest.mark.extras
 def test_pictures_are_made_smaller(tmp_path: Path) -> None:
     """No row is longer than asked for; without the scan there are no pictures but all the rest."""
     pytest.importorskip("rerun")

@@ -205,9 +205,13 @@ def _log_points(
 
 
 def _load(scan: SceneReader | None, index: int) -> Frame | None:
-    if scan is None or index >= len(scan):
+    if scan is None:
         return None
-    return scan.frame(index)
+    try:
+        return scan.frame(index)
+    except DataError as error:
+        _LOG.warning("frame %d has neither picture nor camera in the recording: %s", index, error)
+        return None
 
 
 def _blueprint(levels: tuple[int, ...]) -> rerun.blueprint.Blueprint:
@@ -215,15 +219,14 @@ def _blueprint(levels: tuple[int, ...]) -> rerun.blueprint.Blueprint:
     import rerun.blueprint as rrb
 
     # One level of points at a time, or they hide each other.
-    hidden = [f"- world/points/level_{level}/**" for level in levels[1:]]
-    space = rrb.Spatial3DView(
-        origin="world", name="instances", contents=["+ $origin/**", "- world/camera/image/**", *hidden]
-    )
+    hidden = [f"- /world/points/level_{level}" for level in levels[1:]]
+    hidden += [f"- /world/camera/image/level_{level}" for level in levels]
+    space = rrb.Spatial3DView(origin="/world", name="instances", contents=["+ $origin/**", *hidden])
     pictures = [
         rrb.Spatial2DView(
-            origin="world/camera/image",
+            origin="/world/camera/image",
             name=f"level {level}",
-            contents=["+ world/camera/image", f"+ world/camera/image/level_{level}"],
+            contents=["+ /world/camera/image", f"+ /world/camera/image/level_{level}"],
         )
         for level in levels
     ]
