@@ -47,6 +47,8 @@ def test_board_follows_stages_through_failure_and_another_attempt(board: Board) 
     """Cells go from waiting over running to their end; what is in no job is there already."""
     assert states(board) == [["waiting", "waiting"], ["waiting", "waiting"], ["reused", "reused"]]
     board.tell("started", "", "a:track", ())
+    assert states(board)[0] == ["running", "waiting"]  # before it tells of a stage
+    assert board.summary().startswith("3 scenes: 1 unchanged, 1 running, 1 waiting;")
     board.tell("stage", "", "a:track", (("stage", "track"), ("state", "started")))
     board.tell("progress", "", "a:track", (("stage", "track"), ("done", 3), ("total", 12)))
     cell = board.cell("a", "track")

@@ -90,6 +90,10 @@ class Board:
         if kind == "started":
             self._running[job.job_id] = self._clock()
             self._most_at_once = max(self._most_at_once, len(self._running))
+            # It loads and looks at the scan before it tells of a stage, and does not wait meanwhile.
+            first = next((s for s in job.stages if self._cells[job.scene, s].state == "waiting"), None)
+            if first is not None:
+                self._cells[job.scene, first] = Cell("running")
         elif kind in ("stage", "progress"):
             self._advance(job, kind, known)
         elif kind in ("requeued", "stopped"):
