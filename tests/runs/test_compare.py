@@ -99,6 +99,19 @@ def test_folders_of_runs_scene_by_scene(tmp_path: Path) -> None:
     json.dumps(found.as_json())
 
 
+def test_runs_that_broke_off_are_no_gain(tmp_path: Path) -> None:
+    """Means of seconds and memory are over scenes that were finished in both folders."""
+    for root in ("one", "two"):
+        for n, scene in enumerate(("a", "b")):
+            write_run(
+                tmp_path / root / scene / "default", scene, 1.0 + n, failed=(root, scene) == ("two", "b")
+            )
+    found = compare_sweeps(tmp_path / "one", tmp_path / "two")
+    assert found.scenes[1].statuses == ("finished", "failed")
+    assert [pair.name for pair in found.means[:2]] == ["seconds (mean of 1)", "peak memory, MB (mean of 1)"]
+    assert (found.means[0].a, found.means[0].b) == (319.0, 319.0)
+
+
 def test_folders_that_are_no_runs_are_named(tmp_path: Path) -> None:
     """A run beside a folder of runs, an empty folder, a file and a missing path each have their sentence."""
     write_run(tmp_path / "one" / "a" / "default", "a", 1.0, failed=False)

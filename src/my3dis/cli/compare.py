@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from my3dis.cli.parser import Commands, Parser, add_command
+from my3dis.cli.run_json import JsonOutput
 from my3dis.errors import EXIT_OK, ConfigError
 
 if TYPE_CHECKING:
@@ -67,14 +67,16 @@ def _report(arguments: argparse.Namespace, console: Console) -> int:
     from my3dis.scheduling.sweep_report import as_json, write_page
     from my3dis.scheduling.sweep_state import read_state, state_of_runs
 
-    if arguments.name and not arguments.all:
-        raise ConfigError("--name goes with --all; without it the page shows the folder's last sweep")
-    root: Path = arguments.output_root
-    state = state_of_runs(root, arguments.name) if arguments.all else read_state(root)
-    if arguments.json:
-        print(json.dumps(as_json(state), indent=2, ensure_ascii=False))
-    else:
-        print(write_page(state, arguments.output))
+    output = JsonOutput(wanted=arguments.json)
+    with output.telling_errors():
+        if arguments.name and not arguments.all:
+            raise ConfigError("--name goes with --all; without it the page shows the folder's last sweep")
+        root: Path = arguments.output_root.absolute()
+        state = state_of_runs(root, arguments.name) if arguments.all else read_state(root)
+        if output.wanted:
+            output.print(as_json(state))
+        else:
+            print(write_page(state, arguments.output))
     return EXIT_OK
 
 
@@ -83,9 +85,11 @@ def _compare(arguments: argparse.Namespace, console: Console) -> int:
     from my3dis.runs.compare_folders import compare_folders
     from my3dis.runs.comparison import RunComparison
 
-    comparison = compare_folders(arguments.a, arguments.b)
-    if arguments.json:
-        print(json.dumps(comparison.as_json(), indent=2, ensure_ascii=False))
+    output = JsonOutput(wanted=arguments.json)
+    with output.telling_errors():
+        comparison = compare_folders(arguments.a, arguments.b)
+    if output.wanted:
+        output.print(comparison.as_json())
     elif isinstance(comparison, RunComparison):
         _print_runs(comparison)
     else:

@@ -1,4 +1,4 @@
-"""What `my3dis run --json` prints: one JSON document, whatever becomes of the run."""
+"""What run, report and compare print with ``--json``: one document, whatever becomes of the command."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class JsonOutput:
         """Print one run, or what would be done about it."""
         stages = [asdict(stage) for stage in result.stages]
         if planned:
-            self._print({"kind": "plan", "run_dir": str(result.run_dir), "stages": stages})
+            self.print({"kind": "plan", "run_dir": str(result.run_dir), "stages": stages})
             return
         from my3dis.runs.overview import read_overview
 
-        self._print(
+        self.print(
             {
                 "kind": "run",
                 **read_overview(result.run_dir).as_json(),
@@ -74,7 +74,7 @@ class JsonOutput:
             }
             for job in plan.jobs
         ]
-        self._print(
+        self.print(
             {
                 "kind": "plan",
                 "output_root": str(plan.output_root),
@@ -90,12 +90,13 @@ class JsonOutput:
         from my3dis.scheduling.sweep_report import as_json
         from my3dis.scheduling.sweep_state import read_state
 
-        self._print(as_json(read_state(output_root)))
+        self.print(as_json(read_state(output_root)))
 
     def _error(self, message: str, exit_code: int) -> None:
         if self.wanted and not self._printed:
-            self._print({"kind": "error", "message": message, "exit_code": exit_code})
+            self.print({"kind": "error", "message": message, "exit_code": exit_code})
 
-    def _print(self, content: Mapping[str, object]) -> None:
+    def print(self, content: Mapping[str, object]) -> None:
+        """Print a document."""
         self._printed = True
         print(json.dumps(content, indent=2, ensure_ascii=False, default=str), flush=True)

@@ -58,9 +58,11 @@ def compare_sweeps(a: Path, b: Path) -> SweepComparison:
     both = [name for name in ours if name in theirs]
     scenes = tuple(_scene(name, ours[name], theirs[name]) for name in both)
     names = list(dict.fromkeys(pair.name for scene in scenes for pair in scene.scores))
+    # A run that broke off took less of both, which is no gain.
+    whole = [scene for scene in scenes if scene.statuses == ("finished", "finished")]
     means = [
-        _mean("seconds", [scene.seconds for scene in scenes]),
-        _mean("peak memory, MB", [scene.memory_mb for scene in scenes]),
+        _mean("seconds", [scene.seconds for scene in whole]),
+        _mean("peak memory, MB", [scene.memory_mb for scene in whole]),
         *(_mean(name, [p for scene in scenes for p in scene.scores if p.name == name]) for name in names),
     ]
     settings: tuple[Difference, ...] = ()
