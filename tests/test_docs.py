@@ -64,16 +64,7 @@ def environment() -> dict[str, str]:
     return {**own, "PATH": f"{Path(sys.executable).parent}:{own.get('PATH', '')}"}
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        # Pages after the first look at its run, so they come before those that change its settings.
-        *("docs/index.md", "docs/concepts.md", "docs/formats.md", "docs/troubleshooting.md", "README.md"),
-        *("docs/workflow.md", "docs/backends.md", "docs/evaluation.md", "docs/scaling.md", "docs/scans.md"),
-    ],
-)
-def test_commands_of_a_page_run(page: str, workplace: Path) -> None:
-    """Every `$ my3dis` line of a page succeeds, one after the other."""
+def run_commands(page: str, workplace: Path) -> None:
     found = commands(page)
     assert found
     for command in found:
@@ -86,6 +77,47 @@ def test_commands_of_a_page_run(page: str, workplace: Path) -> None:
             check=False,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+def run_python(code: str, workplace: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=workplace,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.timeout(480)
+def test_pages_about_the_first_run(workplace: Path) -> None:
+    """The README and the pages about its run hold, Python included; in one test, since they share it."""
+    for page in (
+        "docs/index.md",
+        "docs/concepts.md",
+        "docs/formats.md",
+        "docs/troubleshooting.md",
+        "README.md",
+    ):
+        run_commands(page, workplace)
+    for page in ("docs/index.md", "docs/formats.md"):
+        (code,) = blocks(page, "python")
+        assert run_python(code, workplace)
+    (code,) = blocks("README.md", "python")
+    frames = [int(n) for n in re.findall(r"^(\d+) ", run_python(code, workplace), re.MULTILINE)]
+    assert frames == list(range(0, 60, 4))
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["docs/workflow.md", "docs/backends.md", "docs/evaluation.md", "docs/scaling.md", "docs/scans.md"],
+)
+def test_commands_of_a_page_run(page: str, workplace: Path) -> None:
+    """Every `$ my3dis` line of a page succeeds, one after the other."""
+    run_commands(page, workplace)
 
 
 def test_exports_of_the_page_run(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,39 +153,6 @@ def test_the_table_of_exports_is_complete() -> None:
             values += ", N" if option.whole_numbers else ""
             rows = [line for line in text.splitlines() if f"| `{option.name}` | {values} |" in line]
             assert any(f"`{name}`" in row for row in rows), (name, option.name)
-
-
-def test_python_of_the_readme_runs(workplace: Path) -> None:
-    """The README's Python example runs and prints the masks of every frame it names."""
-    (code,) = blocks("README.md", "python")
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=workplace,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert [int(line.split()[0]) for line in re.findall(r"^\d+ ", done.stdout, re.MULTILINE)] == list(
-        range(0, 60, 4)
-    )
-
-
-@pytest.mark.parametrize("page", ["docs/index.md", "docs/formats.md"])
-def test_python_of_a_page_runs(page: str, workplace: Path) -> None:
-    """The examples of the quickstart and of the formats run on the run that is there, and print what they say."""
-    for code in blocks(page, "python"):
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=workplace,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout
 
 
 def test_reading_masks_runs(workplace: Path) -> None:
