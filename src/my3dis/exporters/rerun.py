@@ -88,9 +88,10 @@ class _Export:
             with new_file(out) as unfinished:
                 # Rerun writes from a thread of its own and only prints what goes wrong there.
                 unfinished.touch()
-                stream = rr.RecordingStream("my3dis", recording_id=scene_of(run_dir), send_properties=False)
+                stream = rr.RecordingStream("my3dis", send_properties=False)
                 stream.save(unfinished, default_blueprint=_blueprint(levels))
                 try:
+                    stream.send_recording_name(f"{scene_of(run_dir)} {run_dir.absolute().name}")
                     _log_classes(rr, stream, reader)
                     _log_points(rr, stream, run_dir, levels)
                     for n, masks in enumerate(reader.iter_frames(), start=1):
