@@ -133,6 +133,9 @@ def test_search3d_files_are_told_apart(tmp_path: Path) -> None:
         lambda out, gt: (out / "a.txt").write_text("../a_0.txt 5 1.0\n"),
         lambda out, gt: (out / "a.txt").write_text("masks/none.txt 5 1.0\n"),
         lambda out, gt: (out / "a.txt").write_text(f"masks/a_0.txt {2**40} 1.0\n"),
+        lambda out, gt: (out / "a.txt").write_text("masks/a_0.txt 5 1e300\n"),
+        lambda out, gt: (out / "a.txt").write_text("masks/a\0 5 1.0\n"),
+        lambda out, gt: (out / "masks" / "a_0.txt").write_text("0.5\n" * len(IDS)),
         lambda out, gt: (out / "masks" / "a_0.txt").write_text("1\n0\nx\n"),
         lambda out, gt: (out / "masks" / "a_0.txt").write_text("1\n0\n"),
         lambda out, gt: (out / "a.npz").write_bytes(b"PK"),
@@ -153,6 +156,61 @@ def test_wrong_input_is_one_sentence(
     printed = capsys.readouterr()
     assert "expected" in printed.err
     assert "Traceback" not in printed.err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"pred_masks": np.full((len(IDS), 1), 0.5)}, "masks of 0 and 1, found 0.5"),
+        ({"pred_masks": np.full((len(IDS), 1), np.nan)}, "masks of 0 and 1, found nan"),
+        ({"pred_masks": np.ones((1, len(IDS)), bool)}, "shapes"),
+        ({"pred_scores": np.array([1e300])}, "finite confidences"),
+        ({"pred_scores": np.array([1j])}, "confidences of complex"),
+        ({"pred_scores": np.array([None])}, "Object arrays"),
+        ({"pred_classes": np.array([5.5])}, "whole labels, found 5.5"),
+        ({"pred_classes": np.array([np.nan])}, "whole labels, found nan"),
+    ],
+)
+def test_arrays_of_another_kind_are_refused(
+    tmp_path: Path, gt: Path, wrong: dict[str, np.ndarray], message: str
+) -> None:
+    """Probabilities are no masks, and nothing is rounded to what was expected."""
+    right = {
+        "pred_masks": np.ones((len(IDS), 1), bool),
+        "pred_scores": np.ones(1),
+        "pred_classes": np.ones(1),
+    }
+    np.savez(tmp_path / "a.npz", **right)
+    assert evaluate_files(tmp_path / "a.npz", gt).instances
+    np.savez(tmp_path / "a.npz", **{**right, **wrong})
+    with pytest.raises(DataError, match=message):
+        evaluate_files(tmp_path / "a.npz", gt)
+
+
+def test_flags_that_are_no_flags_are_refused(tmp_path: Path) -> None:
+    """In ground truth NaN is not structural, and ids are whole."""
+    write_run(tmp_path / "a.npz")
+    for wrong in ({"structural": np.full(len(IDS), np.nan)}, {"structural_objects": np.array([1.5])}):
+        np.savez(tmp_path / "gt.npz", instances=IDS, **wrong)
+        with pytest.raises(DataError, match="found something else"):
+            evaluate_files(tmp_path / "a.npz", tmp_path / "gt.npz")
+
+
+def test_ids_without_labels_are_said_to_count_for_nothing(tmp_path: Path) -> None:
+    """Ids 1, 2, 3 are no ScanNet ids: AP is undefined, and the output says what is wanted."""
+    write_run(tmp_path / "a.npz")
+    scores = evaluate_files(tmp_path / "a.npz", write_ids(tmp_path / "gt.txt", IDS % 1000))
+    assert scores.instances[0].ap is None
+    assert "note: no instance of the ground truth counts" in format_scores(scores)
+    assert "label * 1000 + instance" in format_scores(scores)
+
+
+def test_a_list_of_scenes_needs_many(tmp_path: Path, gt: Path) -> None:
+    """With the ground truth of one scene a list would be ignored, so it is refused."""
+    write_run(tmp_path / "a.npz")
+    (tmp_path / "val.txt").write_text("b\n")
+    with pytest.raises(ConfigError, match="--scenes chooses among many"):
+        evaluate_files(tmp_path / "a.npz", gt / "a.txt", options=EvaluateOptions(scenes=tmp_path / "val.txt"))
 
 
 def test_ten_thresholds_are_labelled(tmp_path: Path, gt: Path, capsys: pytest.CaptureFixture[str]) -> None:

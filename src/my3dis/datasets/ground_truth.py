@@ -135,14 +135,18 @@ def load_vertex_truth(path: Path) -> GroundTruth:
     try:
         with np.load(path, allow_pickle=False) as file:
             found = {name: np.asarray(file[name]) for name in file.files}
-        pairs = found.get("object_of_part", np.zeros((0, 2), np.int64)).reshape(-1, 2).astype(np.int64)
-        whole = found.get("structural_objects", np.zeros(0, np.int64)).ravel().astype(np.int64)
+        nothing = np.zeros(0, np.int32)
+        pairs, whole = (
+            _whole(found.get(name, nothing).ravel()) for name in ("object_of_part", "structural_objects")
+        )
         structural = found.get("structural")
+        if structural is not None and structural.dtype.kind not in "biu":
+            raise ValueError(f"structural flags of {structural.dtype}")
         truth = GroundTruth(
-            instances=_whole(found.get("instances")),
-            parts=_whole(found.get("parts")),
+            instances=_whole(found["instances"]) if "instances" in found else None,
+            parts=_whole(found["parts"]) if "parts" in found else None,
             structural=None if structural is None else structural.astype(np.bool_),
-            object_of_part=tuple(sorted((int(part), int(of)) for part, of in pairs.tolist())),
+            object_of_part=tuple(sorted((int(part), int(of)) for part, of in pairs.reshape(-1, 2).tolist())),
             structural_objects=frozenset(whole.tolist()),
         )
     except OSError as error:
@@ -154,9 +158,7 @@ def load_vertex_truth(path: Path) -> GroundTruth:
     return truth
 
 
-def _whole(values: NDArray[np.generic] | None) -> NDArray[np.int32] | None:
-    if values is None:
-        return None
+def _whole(values: NDArray[np.generic]) -> NDArray[np.int32]:
     if values.ndim != 1 or values.dtype.kind not in "iu":
         raise ValueError(f"an array of {values.dtype} and shape {values.shape}")
     wide = values.astype(np.int64)

@@ -8,7 +8,6 @@ scenes: a folder of such files, named after their scenes; or of folders ``<scene
 
 from __future__ import annotations
 
-import math
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -26,6 +25,9 @@ from my3dis.types import InstanceSet
 
 __all__ = ["Prediction", "find_predictions", "load_prediction"]
 
+_SHOWN = 80
+"""Characters of somebody's text that a message repeats."""
+_LARGEST = 2.0**31
 _WHITESPACE = b" \t\r\n"
 _DAMAGE = (ValueError, KeyError, TypeError, EOFError, OverflowError, NotImplementedError, RuntimeError)
 
@@ -129,17 +131,30 @@ def _dense(path: Path) -> InstanceSet:
     expected = "pred_masks (P, K), pred_scores (K,) and pred_classes (K,)"
     try:
         with np.load(path, allow_pickle=False) as file:
-            scores = "pred_scores" if "pred_scores" in file.files else "pred_score"
-            masks = np.asarray(file["pred_masks"])
-            score = np.asarray(file[scores], np.float64)
-            label = np.asarray(file["pred_classes"]).astype(np.int64)
+            scores = "pred_score" if "pred_score" in file.files else "pred_scores"
+            masks, score, label = (np.asarray(file[name]) for name in ("pred_masks", scores, "pred_classes"))
         if masks.ndim != 2 or score.shape != (masks.shape[1],) or label.shape != score.shape:
             raise ValueError(f"shapes {masks.shape}, {score.shape} and {label.shape}")
-        return _instance_set([np.flatnonzero(column) for column in masks.T], len(masks), label, score)
+        points = [np.flatnonzero(_whole(column, "masks of 0 and 1")) for column in masks.T]
+        if score.dtype.kind not in "fiu":
+            raise ValueError(f"confidences of {score.dtype}")
+        label = _whole(label, "whole labels").astype(np.int64)
+        return _instance_set(points, len(masks), label, score.astype(np.float64))
     except OSError as error:
         raise DataError(f"{path}: expected {expected}, found no readable file ({error})") from error
     except (*_DAMAGE, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: expected {expected}, found something else ({error})") from error
+
+
+def _whole(values: NDArray[Any], what: str) -> NDArray[Any]:
+    """Return the values if all are whole numbers; else a probability would pass for a 1 without a word."""
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"expected {what}, found {values.dtype}")
+    if values.dtype.kind == "f":
+        whole = (np.abs(values) <= _LARGEST) & (values == np.trunc(values))
+        if not bool(whole.all()):
+            raise ValueError(f"expected {what}, found {values[~whole][0]}")
+    return values
 
 
 def _benchmark(path: Path, n_points: int) -> InstanceSet:
@@ -161,14 +176,11 @@ def _benchmark(path: Path, n_points: int) -> InstanceSet:
             labels.append(int(label))
             scores.append(float(score))
         except ValueError as error:
-            raise DataError(f"{path}: expected {expected}, found {line!r} in line {number}") from error
-        mask = (root / name).resolve()
-        if not mask.is_relative_to(root) or mask == root:
-            raise DataError(f"{path}: expected a mask below {root}, found {name!r} in line {number}")
-        values = _mask(mask)
+            raise DataError(f"{path}: expected {expected}, found {_cut(line)!r} in line {number}") from error
+        values = _mask(_below(root, name, f"{path}, line {number}"))
         if length is not None and len(values) != length:
             raise DataError(
-                f"{mask}: expected {length} values like the scene's first mask, found {len(values)}"
+                f"{root / name}: expected {length} values like the scene's first mask, found {len(values)}"
             )
         length = len(values)
         points.append(np.flatnonzero(values))
@@ -178,6 +190,21 @@ def _benchmark(path: Path, n_points: int) -> InstanceSet:
         )
     except (ValueError, OverflowError) as error:
         raise DataError(f"{path}: {error}") from error
+
+
+def _below(root: Path, name: str, where: str) -> Path:
+    try:
+        mask = (root / name).resolve()
+        below = mask.is_relative_to(root) and mask.is_file()
+    except (OSError, ValueError):  # too long, or with a character that no file name has
+        below = False
+    if not below:
+        raise DataError(f"{where}: expected the file of a mask below {root}, found {_cut(name)!r}")
+    return mask
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _mask(path: Path) -> NDArray[np.bool_]:
@@ -191,15 +218,15 @@ def _mask(path: Path) -> NDArray[np.bool_]:
         return np.asarray(data[digit] == ord("1"))
     try:
         values = np.array(data.tobytes().split(), np.bytes_).astype(np.float64)
+        return np.asarray(_whole(values, "whole numbers") != 0)
     except ValueError as error:
-        raise DataError(f"{path}: expected {expected}, found something else ({error})") from error
-    return np.asarray(values != 0)
+        raise DataError(f"{path}: expected {expected}, found something else ({_cut(str(error))})") from error
 
 
 def _instance_set(
     points: list[NDArray[Any]], n_points: int, label: NDArray[np.int64], score: NDArray[np.float64]
 ) -> InstanceSet:
-    if not all(math.isfinite(value) for value in score.tolist()):
+    if not bool((np.abs(score) <= np.finfo(np.float32).max).all()):
         raise ValueError("expected finite confidences, found others")
     limit = np.iinfo(np.int32).max
     if len(label) and not -1 <= int(label.min()) <= int(label.max()) <= limit:

@@ -86,11 +86,23 @@ def evaluate_files(
     for prediction, path in pairs:
         scenes.append(_count(prediction, path, chosen))
     _require_alike(scenes)
+    rows = pooled_scores(scenes, thresholds)
     return Scores(
         scenes=tuple(scene.scene for scene in scenes),
         thresholds=tuple(round(t, 10) for t in thresholds),
-        instances=pooled_scores(scenes, thresholds),
+        instances=rows,
         parents=pooled_parents(scenes),
+        notes=() if any(row.n_gt for row in rows) else (_nothing_counts(chosen),),
+    )
+
+
+def _nothing_counts(protocol: Protocol) -> str:
+    ids = (
+        "ids above 0" if protocol.ids_are_parts else "ids label * 1000 + instance, labels as it numbers them,"
+    )
+    return (
+        f"no instance of the ground truth counts, so AP is undefined; protocol {protocol.name} wants {ids} "
+        f"on {protocol.min_region} vertices or more"
     )
 
 
@@ -132,6 +144,8 @@ def _pairs(
             raise DataError(
                 f"{gt}: expected a folder of ground truth for {len(found)} scenes, found that of one scene"
             )
+        if options.scenes:
+            raise ConfigError(f"--scenes chooses among many scenes, but {gt} is one; leave it out")
         return [(found[0], gt)]
     truths = _scene_truths(gt, protocol)
     if not truths:
