@@ -162,7 +162,8 @@ def main() -> None:
     scans, notes = scenes_of(args)
     if not scans:
         sys.exit("expected a scene, found none; give --scenes or --generated")
-    notes.append(f"every frame of {args.step} used" if args.step > 1 else "all frames used")
+    thinned = f"one frame of {args.step} used, so published figures, which are of all, are not beside these"
+    notes.append(thinned if args.step > 1 else "all frames used")
     figures = measure(args, scans)
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     notes.append(f"one thread a run; load {load} on {os.cpu_count()} cores when the last run ended")

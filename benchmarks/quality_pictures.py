@@ -21,7 +21,7 @@ def pictures(figures: Sequence[Figures]) -> dict[str, str]:
         for masks, own in of_masks(figures):
             for f in own:
                 value = getattr(getattr(f, MASKS[masks].judged), name)
-                published = f.scene in PUBLIC and (PEER, masks) in PEERS
+                published = f.scene in PUBLIC and f.step == 1 and (PEER, masks) in PEERS
                 others = [
                     PEERS[who, masks][PUBLIC.index(f.scene)][at] if published else None for who in series[1:]
                 ]

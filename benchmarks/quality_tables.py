@@ -49,7 +49,7 @@ class Verdict:
         word = "not judged" if self.reached is None else "reached" if self.reached else "MISSED"
         sign = "at least" if self.bound.at_least else "at most"
         label = MASKS[self.bound.masks].label
-        return f"{word:10} {label}: {self.bound.name} {show(self.found)}, {sign} {self.bound.value:g}"
+        return f"{word:10} {label}: {self.bound.name} {show(self.found, 2)}, {sign} {self.bound.value:g}"
 
 
 def _ap(masks: str, figure: str, value: float) -> Bound:
@@ -118,6 +118,11 @@ def show(value: float, digits: int = 1) -> str:
     return "–" if value == ABSENT else f"{value:.{digits}f}"
 
 
+def signed(value: float) -> str:
+    """Return a change as text, without a zero below zero."""
+    return f"{round(value, 1) + 0.0:+.1f}"
+
+
 def triple(ap: Ap) -> str:
     """Return AP / AP50 / AP25 as text."""
     return " / ".join(show(value) for value in (ap.ap, ap.ap50, ap.ap25))
@@ -171,9 +176,9 @@ def cost_table(figures: Sequence[Figures]) -> list[str]:
 
 
 def peer_table(figures: Sequence[Figures]) -> list[str]:
-    """Return published figures of others beside ours, on the public rooms and as their means."""
+    """Return published figures beside ours, on the public rooms and as means, where all frames were used."""
     lines = head("masks → truth", "room", OURS, PEER, NAIVE, TRUE)
-    for masks, own in of_masks(figures):
+    for masks, own in of_masks([f for f in figures if f.step == 1]):
         found = {f.scene: getattr(f, MASKS[masks].judged) for f in own}
         if (PEER, masks) not in PEERS or not set(PUBLIC) & set(found):
             continue
@@ -193,7 +198,7 @@ def peer_cost_table(figures: Sequence[Figures]) -> list[str]:
     """Return the peer's time and memory beside ours, means of the public rooms."""
     lines = head("masks", "track, CPU s", "lift, CPU s", f"{PEER}, CPU s", "lift, MiB", f"{PEER}, MB")
     for masks, own in of_masks(figures):
-        rooms = [f for f in own if f.scene in PUBLIC]
+        rooms = [f for f in own if f.scene in PUBLIC and f.step == 1]
         if masks in PEER_COST and rooms:
             (least, most), peer_mb = PEER_COST[masks]
             ours = [mean([getattr(f, name) for f in rooms]) for name in ("track_cpu_s", "lift_cpu_s")]
@@ -225,7 +230,7 @@ def switch_table(figures: Sequence[Figures]) -> list[str]:
         cells = []
         for masks in kinds:
             ap, ap50, scenes = worth(figures, masks, name)
-            cells.append(f"{0.0 - ap:+.1f} / {0.0 - ap50:+.1f}" if scenes else "")
+            cells.append(f"{signed(-ap)} / {signed(-ap50)}" if scenes else "")
         lines.append(row(name, *cells, SWITCHES[name].what))
     cells = []
     for masks in kinds:
@@ -235,7 +240,7 @@ def switch_table(figures: Sequence[Figures]) -> list[str]:
         )
         pairs = zip(same, ranked, strict=True)
         gains = [(a.ap - b.ap, a.ap50 - b.ap50) for a, b in pairs]
-        cells.append(" / ".join(f"{value:+.1f}" for value in np.mean(gains, axis=0)))
+        cells.append(" / ".join(map(signed, np.mean(gains, axis=0).tolist())))
     lines.append(row("constant scores", *cells, "against ranked ones, which no other row uses"))
     return lines
 
