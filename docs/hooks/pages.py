@@ -34,7 +34,8 @@ class _Reference:
         title: its heading.
         module: whose ``__all__`` it lists.
         text: what stands below the heading.
-        only: these names alone, in this order; empty = all of ``__all__``, in the order of the source.
+        only: these names below the module alone, in this order; empty = all of ``__all__``, in the order
+            of the source.
     """
 
     title: str
@@ -70,9 +71,9 @@ _REFERENCE = {
             "ArchiveReader",
             "StreamingSegmentWriter",
             "DroppedMask",
-            "verify",
-            "salvage",
-            "inspect",
+            "verify.verify",
+            "salvage.salvage",
+            "inspect.inspect",
         ),
     ),
     "codec": _Reference(
