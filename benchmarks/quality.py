@@ -48,7 +48,7 @@ def recorded(masks: str, scan: Path, out: Path) -> Path | None:
     if not kind:
         return None
     published = DATA / "synth" / "masks_degraded" / scan.name
-    if kind == "degraded" and scan.parent == DATA / "synth" and published.is_dir():
+    if kind == "degraded" and scan.resolve().parent == (DATA / "synth").resolve() and published.is_dir():
         return published
     folder = out / "masks" / kind / scan.name
     done = folder / ".complete"

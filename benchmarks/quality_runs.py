@@ -131,10 +131,9 @@ def measured_switch(job: Job) -> Figures:
 
 
 def figures_of(job: Job, layout: RunLayout, scores: Scores) -> Figures:
-    """Return the scores of a run with those of its identities."""
-    identity, object_frames, frames = identities(job, layout)
+    """Return the scores of a run, with those of its identities where these are its own."""
     share = None if scores.parents is None else scores.parents.share
-    return Figures(
+    figures = Figures(
         masks=job.masks,
         scene=job.scene,
         switch=job.switch,
@@ -145,6 +144,13 @@ def figures_of(job: Job, layout: RunLayout, scores: Scores) -> Figures:
         parts=ap_of(scores, "parts", "constant"),
         parts_ranked=ap_of(scores, "parts", "ranked"),
         parents=ABSENT if share is None else 100 * share,
+        instances=len(load_instances(layout.instances)),
+    )
+    if job.switch and not SWITCHES[job.switch].tracks:
+        return figures
+    identity, object_frames, frames = identities(job, layout)
+    return replace(
+        figures,
         switches=identity.switches,
         object_frames=object_frames,
         tracks_per_object=identity.tracks_per_object,
@@ -152,7 +158,6 @@ def figures_of(job: Job, layout: RunLayout, scores: Scores) -> Figures:
         idf1=100 * identity.idf1,
         frames=frames,
         tracks=identity.tracks,
-        instances=len(load_instances(layout.instances)),
     )
 
 

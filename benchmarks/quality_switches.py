@@ -31,7 +31,7 @@ __all__ = ["SWITCHES", "Switch", "plain_claims", "switches_for"]
 Patch = Callable[[], contextlib.AbstractContextManager[Any]]
 Changes = Mapping[str, Any]
 _NEVER = 10**9
-_THINGS = ("oracle", "degraded", "parts", "tree")
+_THINGS = ("oracle", "degraded", "parts")
 _REGIONS = ("weight-free",)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -115,7 +116,7 @@ def mean(values: Sequence[float]) -> float:
 
 def show(value: float, digits: int = 1) -> str:
     """Return a figure as text."""
-    return "–" if value == ABSENT else f"{value:.{digits}f}"
+    return "–" if value == ABSENT or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def signed(value: float) -> str:
@@ -128,10 +129,10 @@ def triple(ap: Ap) -> str:
     return " / ".join(show(value) for value in (ap.ap, ap.ap50, ap.ap25))
 
 
-def of_masks(figures: Sequence[Figures], switch: str = "") -> Iterator[tuple[str, list[Figures]]]:
-    """Return the kinds of masks that were measured, with their figures."""
+def of_masks(figures: Sequence[Figures], switch: str | None = "") -> Iterator[tuple[str, list[Figures]]]:
+    """Return the kinds of masks that were measured with a switch, or any (None), with their figures."""
     for masks in MASKS:
-        own = [f for f in figures if f.masks == masks and f.switch == switch]
+        own = [f for f in figures if f.masks == masks and switch in (None, f.switch)]
         if own:
             yield masks, own
 
@@ -219,7 +220,7 @@ def worth(figures: Sequence[Figures], masks: str, switch: str) -> tuple[float, f
 
 def switch_table(figures: Sequence[Figures]) -> list[str]:
     """Return what AP and AP50 lose when something is left out, and what ranking adds."""
-    kinds = [masks for masks, _ in of_masks(figures)]
+    kinds = [masks for masks, _ in of_masks([f for f in figures if f.switch], None)]
     tried = [name for name in SWITCHES if any(f.switch == name for f in figures)]
     if not tried:
         return []
