@@ -82,6 +82,17 @@ def test_names_and_messages_are_escaped(swept: Path) -> None:
     assert "<script>alert" not in render_sweep(page)
 
 
+def test_commands_in_advice_are_shown_as_such(swept: Path) -> None:
+    """What stands between backticks is code on the page; one process of one job is not in the plural."""
+    state = read_state(swept)
+    scene = replace(state.scenes[0], status="failed", evidence=(), exit_code=3)
+    recording = Recording()
+    recording.take(0.0, "started", "a:candidates", {})
+    text = render_sweep(page_of(replace(state, scenes=(scene,), recording=recording), swept))
+    assert "<code>my3dis check SCAN</code>" in text
+    assert "1 process of 1 job<" in text
+
+
 def test_json_has_all_scenes_and_bounded_memory(swept: Path) -> None:
     """The document for scripts can be read back and holds counts, means and thinned memory."""
     content = json.loads(json.dumps(as_json(read_state(swept))))

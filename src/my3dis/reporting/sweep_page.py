@@ -30,9 +30,16 @@ def render_sweep(page: SweepPage) -> str:
         "sweep.html.j2",
         page=page,
         rows=Markup(rows),  # noqa: S704 - escaped below
+        marked=_marked,
         gpu=gpu,
         tries=tries,
     )
+
+
+def _marked(text: str) -> Markup:
+    """Return text with what stands between backticks as code."""
+    code = Markup("<code>{}</code>")
+    return Markup("").join(code.format(part) if n % 2 else part for n, part in enumerate(text.split("`")))
 
 
 def _row(row: SceneRow, *, gpu: bool, tries: bool) -> str:

@@ -127,8 +127,10 @@ def jobs_chart(recording: Recording) -> Gantt | None:
     stages = [name for name in STAGE_NAMES if any(_first(span) == name for span in spans)]
     kinds = [(f"from {name} on", STAGE_COLORS.get(name, 5)) for name in stages]
     unit, per_unit = time_unit(now)
+    jobs = len({span.job_id for span in spans})
+    processes = f"{len(spans):,} process{'es' * (len(spans) != 1)}"
     return Gantt(
-        title=f"{len(spans):,} processes of {len({span.job_id for span in spans}):,} jobs",
+        title=f"{processes} of {jobs:,} job{'s' * (jobs != 1)}",
         bars=tuple(_bar(span, stages, now) for span in spans),
         kinds=tuple(kinds),
         end=max(now, 1e-6),
