@@ -12,6 +12,7 @@ import pytest
 from my3dis.archive import StreamingSegmentWriter
 from my3dis.config import Config
 from my3dis.datasets.ply import read_ply
+from my3dis.protocols import ProposerPlugin
 from my3dis.runs.instances import load_instances
 from my3dis.runs.layout import RunLayout
 from my3dis.runs.relations import Relations, save_relations
@@ -208,3 +209,16 @@ def test_regions_that_stand_for_nothing_are_evidence_of_borders(layout: RunLayou
     assert facts["points in instances"] == facts["points"]
     instances = load_instances(layout.instances)
     assert set(instances.level.tolist()) <= {2, 4}
+
+
+def test_masks_of_other_proposers_vote(layout: RunLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proposer that says nothing of `recognises` is taken at its word: its tracks are the instances."""
+    layout.masks.touch()
+    made = ProposerPlugin(summary="", version="1", create=lambda options: pytest.fail("not needed"))
+    monkeypatch.setattr(lift.plugins, "proposer", lambda name: made)
+    lift.run(context(layout, Reader(), list[StageWarning]().append))
+    assert sorted(load_instances(layout.instances).instance_id.tolist()) == [1, 2, 101, 102]
+    # Without that word the surface itself is taken apart, the wall behind included.
+    monkeypatch.setattr(lift.plugins, "proposer", lambda name: replace(made, recognises=False))
+    lift.run(context(layout, Reader(), list[StageWarning]().append))
+    assert len(load_instances(layout.instances).point_index) > len(points_of(WORLD)[0]) / 2

@@ -100,7 +100,7 @@ def group_instances(
     A group that does not split between two levels is an instance at the coarser one only.
 
     Args:
-        cloud: the points.
+        cloud: the points, at least one.
         evidence: all views asked.
         votes: of all views; ``votes.track_id`` equals ``tracks.track_id``.
         tracks: with levels.
