@@ -167,6 +167,8 @@ def main() -> None:
     figures = measure(args, scans)
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     notes.append(f"one thread a run; load {load} on {os.cpu_count()} cores when the last run ended")
+    if args.any_source:
+        notes.append("figures may be of several versions of the source (--any-source)")
     notes.append(
         "constant scores at the best level, by ranked AP50; seconds from candidates to lift, no report"
     )
