@@ -82,6 +82,8 @@ def test_one_of_several_runs_must_be_named(tmp_path: Path, gt: Path) -> None:
     with pytest.raises(ConfigError, match="one, two; name one with --run"):
         evaluate_files(tmp_path / "out", gt)
     assert evaluate_files(tmp_path / "out", gt, options=EvaluateOptions(run="two")).instances[0].ap == 1.0
+    with pytest.raises(ConfigError, match="--run two chooses among the runs"):
+        evaluate_files(tmp_path / "out" / "a" / "one", gt / "a.txt", options=EvaluateOptions(run="two"))
 
 
 def test_scannets_text_files_are_scored_by_class(tmp_path: Path, gt: Path) -> None:

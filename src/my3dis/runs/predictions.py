@@ -49,8 +49,28 @@ def find_predictions(path: Path, run: str | None = None) -> tuple[Prediction, ..
 
     Raises:
         DataError: if there is nothing to score.
-        ConfigError: if a scene has several runs and none was named.
+        ConfigError: if a scene has several runs and none was named, or one was named where there are none.
     """
+    found = _without_runs(path)
+    if found:
+        if run is not None:
+            raise ConfigError(
+                f"--run {run} chooses among the runs of scenes, and {path} has none; leave it out"
+            )
+        return found
+    scenes = [_of_folder(folder, run) for folder in sorted(path.iterdir()) if folder.is_dir()]
+    found = tuple(scene for scene in scenes if scene is not None)
+    if not found:
+        named = f" of run {run!r}" if run else ""
+        raise DataError(
+            f"{path}: expected instances{named}: <scene>.npz, <scene>.txt, <scene>/instances.npz or "
+            "<scene>/<run>/instances.npz; found none"
+        )
+    return found
+
+
+def _without_runs(path: Path) -> tuple[Prediction, ...]:
+    """Return the one scene, or the scenes that are files of a folder; empty where scenes are folders."""
     if path.is_file():
         return (Prediction(_scene_of(path), path),)
     if not path.is_dir():
@@ -68,15 +88,7 @@ def find_predictions(path: Path, run: str | None = None) -> tuple[Prediction, ..
         files = sorted(file for file in path.glob(f"*{suffix}") if file.is_file())
         if files:
             return tuple(Prediction(file.stem, file) for file in files)
-    scenes = [_of_folder(folder, run) for folder in sorted(path.iterdir()) if folder.is_dir()]
-    found = tuple(scene for scene in scenes if scene is not None)
-    if not found:
-        named = f" of run {run!r}" if run else ""
-        raise DataError(
-            f"{path}: expected instances{named}: <scene>.npz, <scene>.txt, <scene>/instances.npz or "
-            "<scene>/<run>/instances.npz; found none"
-        )
-    return found
+    return ()
 
 
 def load_prediction(prediction: Prediction, n_points: int) -> InstanceSet:
