@@ -107,6 +107,14 @@ def test_names_cannot_break_the_text() -> None:
             assert not re.search(r"(?<!\\)\|\*", line)
 
 
+def test_a_process_keeps_the_templates_it_began_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another version that is installed while a sweep goes on does not change, or break, its page."""
+    before = render_page(small_report())
+    monkeypatch.setattr("jinja2.Template.is_up_to_date", False)
+    monkeypatch.setattr("jinja2.PackageLoader.get_source", lambda *_: ("{{ of_the_other }}", None, None))
+    assert render_page(small_report()) == before
+
+
 def test_missing_parts_have_their_reason_in_place() -> None:
     """Each notice stands under its own heading, in the page and in the text."""
     report = small_report()

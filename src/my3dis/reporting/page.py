@@ -58,6 +58,8 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("my3dis.reporting", "templates"),
         autoescape=True,
+        # A sweep that lasts for days draws its page with the version it began with, whatever is installed.
+        auto_reload=False,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
