@@ -161,6 +161,8 @@ def _outcome(work: Work, parents: Containment, masks_out: int) -> StageOutcome:
             ("coasted_masks", counts.coasted),
             ("backward_masks", work.backward_rows),
             ("discarded_fragments", counts.discarded_fragments),
+            ("mended_masks", counts.mended),
+            ("joined_pieces", counts.joined_pieces),
             ("empty_candidates", counts.empty_candidates),
             ("forgotten_tracks", counts.forgotten),
             ("frames_resumed", work.steps_resumed),

@@ -63,6 +63,11 @@ class MaskCues:
     points_cm: NDArray[np.int16]
     colors: NDArray[np.uint8]
 
+    @property
+    def points_m(self) -> NDArray[np.float32]:
+        """The points in metres, (Q, 3) float32."""
+        return self.points_cm.astype(np.float32) / np.float32(CM_PER_M)
+
 
 class FrameCues:
     """Reads colours and points under masks of one frame."""

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
-from my3dis.tracking.cues import CM_PER_M, FrameCues, MaskCues
+from my3dis.tracking.cues import FrameCues, MaskCues
 from my3dis.tracking.memory import MIN_POINTS, Memory
 from my3dis.tracking.sampling import contains
 from my3dis.types import MaskSet
@@ -17,8 +16,6 @@ __all__ = ["looks", "place"]
 
 MIN_SHARE = 0.5
 """Both ways at least half of what could be seen must agree; a neighbour or a part of another cannot."""
-SURFACE_SLACK_M = 0.04
-"""Two measurements of one surface lie about this close, beside the spacing of the remembered points."""
 MIN_LIKENESS = 0.85
 """Bhattacharyya coefficient of colours that may be one object; samples of one object reach 0.95."""
 MIN_SIZE_RATIO = 0.35
@@ -55,7 +52,7 @@ def place(
         hit = contains(masks, column, x_px, y_px)
         inside = np.bincount(owner[hit], minlength=len(memories))
         share = inside / np.maximum(visible, 1)
-        points = cues[column].points_cm.astype(np.float32) / np.float32(CM_PER_M)
+        points = cues[column].points_m
         if len(points) < MIN_POINTS:
             continue
         for row in np.flatnonzero((visible >= MIN_POINTS) & (share >= MIN_SHARE)).tolist():
@@ -67,9 +64,7 @@ def place(
 
 def _explained(points_m: NDArray[np.float32], memory: Memory) -> float:
     """Return the share of points near remembered ones, among these and those that the best view could see."""
-    reach_m = 1.2 * memory.spacing_cm / CM_PER_M + SURFACE_SLACK_M
-    distance, _ = cKDTree(memory.points_m).query(points_m, distance_upper_bound=reach_m)
-    near = np.asarray(distance <= reach_m)
+    near = memory.near(points_m)
     could = near if memory.viewpoint is None else near | memory.viewpoint.could_see(points_m)
     return float(near.sum() / max(1, could.sum())) if near.sum() >= MIN_POINTS else 0.0
 

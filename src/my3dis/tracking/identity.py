@@ -4,73 +4,29 @@ Each frame, masks that a tracker carried (predictions) meet the candidates of th
 
 1. established tracks and candidates that overlap enough are one object (optimal assignment);
 2. tracks that got none, and tracks asleep, are sought by place in the world, by growth or by looks;
-3. a track that got none still is carried on for a while, unless another object explains where it would be;
-4. a candidate that living tracks explain (a fragment, or two objects in one mask) has to persist first;
-5. any other candidate is born as a new track.
+3. tracks that one mask keeps holding together are pieces of one object, and one of them goes on;
+4. a track that got none still is carried on for a while, unless another object explains where it would be;
+5. a candidate that living tracks explain (a fragment, or two objects in one mask) has to persist first;
+6. any other candidate is born as a new track.
 
 Nothing here knows how masks are carried. Memory is bounded by the objects in view plus `Sleepers`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from my3dis.tracking.association import assign, canonical_order
 from my3dis.tracking.cues import FrameCues
+from my3dis.tracking.decisions import IdentityOptions, IdentityStep
 from my3dis.tracking.evidence import place
 from my3dis.tracking.level_view import LevelView
-from my3dis.tracking.lifecycle import MAX_SLEEPING, Counts, Merge, Sleepers, Track
+from my3dis.tracking.lifecycle import Counts, Merge, Sleepers, Track
+from my3dis.tracking.pieces import Pieces
 from my3dis.tracking.rows import RowBuilder
 from my3dis.types import NO_ID, MaskSet
 
 __all__ = ["Identities", "IdentityOptions", "IdentityStep"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IdentityOptions:
-    """How identities are decided.
-
-    Attributes:
-        iou_threshold: overlap at which a candidate continues a track.
-        max_propagate: frames that a track is carried on without a candidate; None = as long as no more than
-            ``max_misses`` frames had candidates but none for it.
-        max_misses: see ``max_propagate``; bridges a flicker of the proposer, not an object that is hidden.
-        min_confidence: predictions below are not written.
-        min_remainder: predictions smaller than this share of the object's last mask are not written.
-        persistence: candidates in a row that a fragment of a living track needs to become a track.
-        young_hits: candidates up to which a new track is still compared with those asleep.
-        max_sleeping: tracks remembered while away.
-    """
-
-    iou_threshold: float = 0.5
-    max_propagate: int | None = None
-    max_misses: int = 3
-    min_confidence: float = 0.5
-    min_remainder: float = 0.1
-    persistence: int = 3
-    young_hits: int = 16
-    max_sleeping: int = MAX_SLEEPING
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class IdentityStep:
-    """What follows from one frame.
-
-    Attributes:
-        rows: masks to write for this frame, ``track_id`` set.
-        late_rows: masks of earlier frames to write now, because a fragment became a track.
-        prompts: masks to give to the tracker.
-        dropped: tracks that the tracker should forget.
-        merges: tracks found to be one object.
-    """
-
-    rows: MaskSet
-    late_rows: tuple[MaskSet, ...]
-    prompts: MaskSet
-    dropped: tuple[int, ...]
-    merges: tuple[Merge, ...]
 
 
 class Identities:
@@ -81,6 +37,7 @@ class Identities:
         self.counts = Counts()
         self._awake: dict[int, Track] = {}
         self._asleep = Sleepers(self.options.max_sleeping)
+        self._pieces = Pieces()
         self._next_id = 0
         self._step = 0
         self._frame = NO_ID
@@ -114,11 +71,13 @@ class Identities:
             )
             if candidates is not None:
                 self._match_known(view)
+                self._join_pieces(view)
                 self._follow_fragments(view)
             self._carry_on(view, builder, proposed=candidates is not None)
             if candidates is not None:
                 self._begin_new(view)
                 self._recognise_young(view)
+                self._pieces.count_apart(view)
             prompts.append(self._collect(view, builder))
             self._retire(view, proposed=candidates is not None)
         rows, waiting, parents = builder.build()
@@ -184,13 +143,23 @@ class Identities:
         self.counts.merges += 1
         self._forget(new)
 
+    def _join_pieces(self, view: LevelView) -> None:
+        """Let one track go on where several are pieces of one object; the masks of the others stay theirs."""
+        for column, (leader, *others) in self._pieces.observe(view):
+            for piece in others:
+                leader.memory = leader.memory.seen_again(piece.memory)
+                self._pieces.forget(piece.track_id)
+                self._forget(piece)
+            self.counts.joined_pieces += len(others)
+            self._match(leader, view, column, learn=True)
+
     def _match(self, track: Track, view: LevelView, column: int, *, learn: bool) -> None:
         view.owner[column] = track
         track.hits += 1
         track.misses, track.hidden = 0, False
         track.last_frame = track.last_match = self._frame
         track.last_step = self._step
-        if learn:
+        if learn and not view.is_foreign(track, column):
             track.memory = track.memory.seen_again(view.memory_of(column))
 
     def _carry_on(self, view: LevelView, builder: RowBuilder, *, proposed: bool) -> None:
@@ -309,6 +278,7 @@ class Identities:
 
     def _discard(self, track: Track) -> None:
         self.counts.discarded_fragments += 1
+        self._pieces.forget(track.track_id)
         self._forget(track)
 
     def _forget(self, track: Track) -> None:

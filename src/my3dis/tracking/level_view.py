@@ -12,7 +12,7 @@ from my3dis.masks.overlap import union
 from my3dis.tracking.cues import FrameCues, MaskCues
 from my3dis.tracking.evidence import looks, place
 from my3dis.tracking.lifecycle import Track
-from my3dis.tracking.memory import Memory
+from my3dis.tracking.memory import MIN_POINTS, Memory
 from my3dis.tracking.overlaps import MOSTLY, NOTABLE, Overlaps
 from my3dis.types import NO_ID, MaskSet
 
@@ -148,9 +148,29 @@ class LevelView:
         """Whether established tracks cover most of a candidate, and the one that alone does, or -1."""
         shares = np.where(self.established, self.overlaps.of_candidate[:, column], 0.0)
         if not len(shares) or shares.sum() < MOSTLY:
-            return False, NO_ID
+            return self._is_remembered(column), NO_ID
         best = int(np.argmax(shares))
         return True, self.tracks[best].track_id if shares[best] >= MOSTLY else NO_ID
+
+    def is_foreign(self, track: Track, column: int) -> bool:
+        """Whether a notable part of a candidate is new to a track and lies where another was seen before."""
+        points_m = self.cues[column].points_m
+        if len(points_m) < MIN_POINTS or not track.memory.has_place:
+            return False
+        new_m = points_m[~track.memory.near(points_m)]
+        if len(new_m) < NOTABLE * len(points_m):
+            return False
+        known = np.zeros(len(new_m), np.bool_)
+        for other in self.tracks:
+            if other is not track and not other.tentative and other.memory.has_place:
+                known |= other.memory.near(new_m)
+        return float(known.sum()) >= NOTABLE * len(points_m)
+
+    def _is_remembered(self, column: int) -> bool:
+        """Whether most of a candidate lies where an established track in view was seen before."""
+        points_m = self.cues[column].points_m
+        known = [t.memory for t in self.tracks if not t.tentative and t.memory.has_place]
+        return any(memory.holds(points_m) >= MOSTLY for memory in known)
 
     def mend(self) -> int:
         """Complete candidates that are pieces of their tracks by other pieces, and return how many.

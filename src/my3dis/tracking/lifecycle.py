@@ -75,6 +75,7 @@ class Counts:
     merges: int = 0
     discarded_fragments: int = 0
     mended: int = 0
+    joined_pieces: int = 0
     empty_candidates: int = 0
     forgotten: int = 0
 

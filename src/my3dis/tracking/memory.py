@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from my3dis.tracking.cues import CM_PER_M, MaskCues, Viewpoint
 
@@ -16,6 +17,8 @@ MAX_POINTS = 256
 MIN_POINTS = 8
 """Fewer points say nothing about where an object is."""
 FINEST_VOXEL_CM = 2
+SURFACE_SLACK_M = 0.04
+"""Two measurements of one surface lie about this close, beside the spacing of the remembered points."""
 COLOR_INERTIA = 0.8
 """Weight of the old colours when new ones are seen: lighting changes slowly, one bad mask must not count."""
 
@@ -68,6 +71,22 @@ class Memory:
     def points_m(self) -> NDArray[np.float32]:
         """The points in metres, (Q, 3) float32."""
         return self.points_cm.astype(np.float32) / np.float32(CM_PER_M)
+
+    def near(self, points_m: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Whether points (P, 3) of the world lie where remembered ones do: (P,) bool."""
+        reach_m = 1.2 * self.spacing_cm / CM_PER_M + SURFACE_SLACK_M
+        own_m = self.points_m
+        in_box = ((points_m >= own_m.min(axis=0) - reach_m) & (points_m <= own_m.max(axis=0) + reach_m)).all(
+            1
+        )
+        near: NDArray[np.bool_] = in_box
+        distance, _ = cKDTree(own_m).query(points_m[in_box], distance_upper_bound=reach_m)
+        near[in_box] = distance <= reach_m
+        return near
+
+    def holds(self, points_m: NDArray[np.float32]) -> float:
+        """Return the share of points (P, 3) that lie where remembered ones do, 0 of too few points."""
+        return float(self.near(points_m).mean()) if len(points_m) >= MIN_POINTS else 0.0
 
     def seen_again(self, latest: Memory) -> Memory:
         """Return this memory with what was seen now added: new points, mixed colours, the latest view."""
