@@ -155,7 +155,8 @@ def test_it_opens_from_disk_and_finds_words(site: Path) -> None:
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
         page.goto((site / "index.html").as_uri())
-        page.fill("input.md-search__input", "identity")
+        page.click("input.md-search__input")
+        page.keyboard.type("identity")  # the page listens to keys
         page.wait_for_selector(".md-search-result__link", state="attached", timeout=60_000)
         assert "concepts.html" in " ".join(
             link.get_attribute("href") or "" for link in page.query_selector_all(".md-search-result__link")
