@@ -19,6 +19,11 @@ from my3dis.types import Camera, Frame
 
 __all__ = ["ViewOptions", "VisiblePoints", "visible_points"]
 
+_AROUND_PX = 2.0
+"""Kept around the image when points are sifted; rounding errors are far smaller."""
+_SHORT = 1 << 16
+"""Numbers below it are sorted in linear time."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViewOptions:
@@ -86,20 +91,54 @@ def visible_points(
             "found some missing; leave the frame out"
         )
     points_camera = transform_points(invert_rigid(pose), xyz_m)
+    candidate = _ahead(points_camera, camera)
+    points_camera = points_camera[candidate]
     uv_px, z_m = project(points_camera, camera)
     pixel, inside = nearest_pixels(uv_px, depth_m.shape)
     filled = fill_small_holes(depth_m)
-    candidate = np.flatnonzero(inside)
-    reading, z_m = filled.ravel()[pixel[candidate]], z_m[candidate]
+    within = np.flatnonzero(inside)
+    pixel, z_m = pixel[within], z_m[within]
+    reading = filled.ravel()[pixel]
     off = (reading - z_m) / depth_tolerance(z_m, options.depth_tolerance_m)
     off[reading <= 0] = np.inf
     agrees, weight = _agreement(off, options)
-    seen = candidate[agrees]
+    within, pixel = within[agrees], pixel[agrees]
+    seen, points_camera = candidate[within], points_camera[within]
     doubtful = grow_mask(discontinuity_mask(filled), options.edge_radius_px)
-    weight[doubtful.ravel()[pixel[seen]]] *= np.float32(options.edge_weight)
+    weight[doubtful.ravel()[pixel]] *= np.float32(options.edge_weight)
     if normal is not None:
-        weight *= _frontality(points_camera[seen], normal[seen], pose, options.grazing_weight)
-    return _on_masks(frame, points_camera, seen, weight.astype(np.float32), mask_size)
+        weight *= _frontality(points_camera, normal[seen], pose, options.grazing_weight)
+    mask_camera = _mask_camera(frame, mask_size)
+    if mask_camera != camera or depth_m.shape != mask_size:
+        pixel, inside = nearest_pixels(project(points_camera, mask_camera)[0], mask_size)
+        pixel, seen, weight = pixel[inside], seen[inside], weight[inside]
+    y, x = np.divmod(pixel, mask_size[1])
+    order = _reading_order(y, x, mask_size)
+    return VisiblePoints(seen[order], x[order], y[order], weight[order].astype(np.float32))
+
+
+def _reading_order(
+    y: NDArray[np.int64], x: NDArray[np.int64], image_size: tuple[int, int]
+) -> NDArray[np.int64]:
+    """Return the order by row, then column, then as given."""
+    if max(image_size) > _SHORT:
+        return np.argsort(y * image_size[1] + x, kind="stable")
+    order = np.argsort(x.astype(np.uint16), kind="stable")
+    return order[np.argsort(y[order].astype(np.uint16), kind="stable")]
+
+
+def _ahead(points_camera_m: NDArray[np.float32], camera: Camera) -> NDArray[np.int64]:
+    """Return the points that may lie in the image, and a few around it, so that only these are projected."""
+    x, y, z = points_camera_m[:, 0], points_camera_m[:, 1], points_camera_m[:, 2]
+    near = z > 0
+    for value, focal, centre, size in (
+        (x, camera.fx, camera.cx, camera.width),
+        (y, camera.fy, camera.cy, camera.height),
+    ):
+        scaled = value * np.float32(focal)
+        near &= scaled > z * np.float32(-centre - _AROUND_PX)
+        near &= scaled < z * np.float32(size - centre + _AROUND_PX)
+    return np.flatnonzero(near)
 
 
 def _agreement(
@@ -133,25 +172,9 @@ def _frontality(
     distance = np.sqrt(np.einsum("ij,ij->i", points_camera_m, points_camera_m))
     # The sign of normals cannot be trusted in scanned meshes, so only the angle counts.
     cosine = np.abs(np.einsum("ij,ij->i", normal, points_camera_m)) / np.maximum(distance, 1e-6)
-    cosine[~normal.any(axis=1)] = 1.0
+    cosine[(normal[:, 0] == 0) & (normal[:, 1] == 0) & (normal[:, 2] == 0)] = 1.0
     frontality: NDArray[np.float32] = np.clip(cosine, np.float32(grazing_weight), np.float32(1.0))
     return frontality
-
-
-def _on_masks(
-    frame: Frame,
-    points_camera_m: NDArray[np.float32],
-    seen: NDArray[np.int64],
-    weight: NDArray[np.float32],
-    mask_size: tuple[int, int],
-) -> VisiblePoints:
-    camera = _mask_camera(frame, mask_size)
-    uv_px, _ = project(points_camera_m[seen], camera)
-    pixel, inside = nearest_pixels(uv_px, mask_size)
-    pixel, seen, weight = pixel[inside], seen[inside], weight[inside]
-    order = np.argsort(pixel, kind="stable")
-    pixel = pixel[order]
-    return VisiblePoints(seen[order], pixel % mask_size[1], pixel // mask_size[1], weight[order])
 
 
 def _mask_camera(frame: Frame, mask_size: tuple[int, int]) -> Camera:
