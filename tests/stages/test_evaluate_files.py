@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -205,6 +207,22 @@ def test_ids_without_labels_are_said_to_count_for_nothing(tmp_path: Path) -> Non
     assert scores.instances[0].ap is None
     assert "note: no instance of the ground truth counts" in format_scores(scores)
     assert "label * 1000 + instance" in format_scores(scores)
+
+
+def test_paths_that_cannot_be_looked_at_are_one_sentence(
+    tmp_path: Path, gt: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder without rights, and a name that is too long, are the user's to mend, not bugs of ours."""
+    write_run(tmp_path / "a.npz")
+    with pytest.raises(DataError, match="found: file name too long"):
+        evaluate_files(tmp_path / "a.npz", tmp_path / ("x" * 5000))
+
+    def denied(path: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "exists", denied)
+    assert main(["evaluate", str(tmp_path / "a.npz"), "--gt", str(gt)]) == 3
+    assert "found: permission denied; fix it or its rights" in capsys.readouterr().err
 
 
 def test_a_list_of_scenes_needs_many(tmp_path: Path, gt: Path) -> None:

@@ -72,9 +72,19 @@ def evaluate_files(
 
     Raises:
         ConfigError: if there is no such protocol, or options do not go together.
-        DataError: if a file is missing, damaged, or of another number of vertices; or if a scene has
-            predictions but no ground truth, or the other way round.
+        DataError: if a file is missing, unreadable, damaged, or of another number of vertices; or if a scene
+            has predictions but no ground truth, or the other way round.
     """
+    try:
+        return _evaluate(predictions, gt, protocol, options)
+    except OSError as error:  # folders that may not be looked into, names that no file system takes
+        reason = (error.strerror or type(error).__name__).lower()
+        raise DataError(
+            f"{error.filename or gt}: expected a path that can be read, found: {reason}; fix it or its rights"
+        ) from error
+
+
+def _evaluate(predictions: Path, gt: Path, protocol: str, options: EvaluateOptions) -> Scores:
     if protocol in TRACK_PROTOCOLS:
         if options != EvaluateOptions():
             raise ConfigError(f"protocol {protocol} scores the tracks of one run; leave out other options")
