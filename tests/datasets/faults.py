@@ -166,6 +166,8 @@ FAULTS: tuple[tuple[str, Fault], ...] = (
     ("depth_unit", Fault("6553.5 for 1000", depth=_as_16_bit(6.5535))),
     ("depth_unit", Fault("/6.5535", depth=_times(1 / 6.5535))),
     ("depth_unit", Fault("5000 for 1000", depth=_as_16_bit(5))),
+    ("depth_unit", Fault("shifted by three bits", depth=_as_16_bit(8))),
+    ("depth_unit", Fault("256 for 1000", depth=_as_16_bit(0.256))),
     ("depth_unit", Fault("whole metres", depth=_as_16_bit(0.001), mendable=False)),
     ("depth_unit", Fault("saturated", depth=_as_16_bit(1000), mendable=False)),
     ("alignment", Fault("aligned mesh", points=_aligned, mendable=False)),

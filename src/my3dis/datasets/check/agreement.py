@@ -13,6 +13,7 @@ from my3dis.datasets.check.options import CheckOptions
 from my3dis.datasets.corrections import Corrections
 from my3dis.geometry.camera import back_project_pixels, nearest_pixels, project
 from my3dis.geometry.transforms import invert_rigid, transform_points
+from my3dis.types import Camera
 
 __all__ = ["Agreement", "Differences", "measure"]
 
@@ -102,13 +103,13 @@ def measure(
     mesh: list[Differences | None] = []
     carried, places = 0, []
     for first, second in evidence.pairs:
+        here, there = _Placed.of(first, corrections), _Placed.of(second, corrections)
         pixels, z = (values[::thin] for values in first.readings)
         carried += len(z)
-        between.append(_carry(first, second, corrections, (pixels, z * corrections.depth_scale)))
-        _, pose = first.corrected(corrections)
-        places += [] if pose is None else [pose[:3, 3]]
+        between.append(_carry(here, there, (pixels, z * corrections.depth_scale)))
+        places += [] if here.pose is None else [here.pose[:3, 3]]
         if vertices is not None:
-            mesh.append(_mesh_in(vertices, first, corrections))
+            mesh.append(_mesh_in(vertices, here))
     least = max(50, options.least_points // thin)
     met = sum(len(piece.metres) for piece in between if piece is not None)
     return Agreement(
@@ -139,41 +140,50 @@ def _median_depth(evidence: Evidence, corrections: Corrections) -> float:
     return float(np.median(medians)) * corrections.depth_scale if medians else float("nan")
 
 
-def _slack_m(view: View, corrections: Corrections) -> float:
-    """Return half a step of depth where steps are coarser than a centimetre, such as whole metres, else 0."""
-    step = view.step_m * corrections.depth_scale
-    return step / 2 if 0.01 < step < 1.5 else 0.0
+@dataclass(frozen=True, slots=True, eq=False)
+class _Placed:
+    """A view with its depth camera, its ``world_from_camera`` or None, and its factor of depth, corrected."""
+
+    view: View
+    camera: Camera
+    pose: NDArray[np.float64] | None
+    depth_scale: float
+
+    @classmethod
+    def of(cls, view: View, corrections: Corrections) -> _Placed:
+        return cls(view, *view.corrected(corrections), corrections.depth_scale)
+
+    @property
+    def slack_m(self) -> float:
+        """Half a step of depth where steps are coarser than a centimetre, such as whole metres, else 0."""
+        step = self.view.step_m * self.depth_scale
+        return step / 2 if 0.01 < step < 1.5 else 0.0
 
 
 def _carry(
-    a: View,
-    b: View,
-    corrections: Corrections,
-    readings: tuple[NDArray[np.float64], NDArray[np.float64]],
+    a: _Placed, b: _Placed, readings: tuple[NDArray[np.float64], NDArray[np.float64]]
 ) -> Differences | None:
     """Carry depth of a into b; None when nothing of it is measured there."""
     pixels, z = readings
-    camera, pose = a.corrected(corrections)
-    if pose is None or not len(z):
+    if a.pose is None or b.pose is None or not len(z):
         return None
-    met = _meet(transform_points(pose, back_project_pixels(pixels, z, camera)), b, corrections)
+    met = _meet(transform_points(a.pose, back_project_pixels(pixels, z, a.camera)), b)
     if met is None:
         return None
     _, carried, measured = met
-    return _difference(carried, measured, _slack_m(a, corrections))
+    return _difference(carried, measured, a.slack_m)
 
 
 def _meet(
-    points_world_m: NDArray[np.float64], view: View, corrections: Corrections
+    points_world_m: NDArray[np.float64], to: _Placed
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]] | None:
     """Return flat pixel, own depth and measured depth of the points that a view has a reading for."""
-    camera, pose = view.corrected(corrections)
-    if pose is None:
+    if to.pose is None:
         return None
-    local = transform_points(invert_rigid(pose), points_world_m)
-    uv, z = project(local, camera)
-    flat, inside = nearest_pixels(uv, (camera.height, camera.width))
-    measured = view.depth_m.ravel()[flat].astype(np.float64) * corrections.depth_scale
+    local = transform_points(invert_rigid(to.pose), points_world_m)
+    uv, z = project(local, to.camera)
+    flat, inside = nearest_pixels(uv, (to.camera.height, to.camera.width))
+    measured = to.view.depth_m.ravel()[flat].astype(np.float64) * to.depth_scale
     both = inside & (measured > 0)
     return (flat[both], z[both], measured[both]) if both.any() else None
 
@@ -183,14 +193,14 @@ def _difference(carried: NDArray[np.float64], measured: NDArray[np.float64], sla
     return Differences(metres, metres / measured, slack_m)
 
 
-def _mesh_in(vertices_m: NDArray[np.float64], view: View, corrections: Corrections) -> Differences | None:
+def _mesh_in(vertices_m: NDArray[np.float64], to: _Placed) -> Differences | None:
     """Compare the nearest vertex in each cell of 8x8 pixels with depth: those behind it may be hidden."""
-    met = _meet(vertices_m, view, corrections)
+    met = _meet(vertices_m, to)
     if met is None:
         return None
     flat, z, measured = met
-    width = view.depth_camera.width
+    width = to.camera.width
     cell = (flat // width // _CELL) * (width // _CELL + 1) + flat % width // _CELL
     order = np.lexsort((z, cell))
     nearest = order[np.unique(cell[order], return_index=True)[1]]
-    return _difference(z[nearest], measured[nearest], _slack_m(view, corrections))
+    return _difference(z[nearest], measured[nearest], to.slack_m)

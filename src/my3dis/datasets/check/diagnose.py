@@ -7,7 +7,7 @@ and edges of depth beside those of colour are evidence of their own.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,9 @@ from my3dis.datasets.corrections import Corrections
 __all__ = ["Diagnosis", "diagnose"]
 
 _THIN_SINGLE, _THIN_PAIR = 3, 12
+_SATURATED = 0.9
+_LEAST_WAY = 0.03
+"""Share of the median depth that the camera goes at least, once its poses were divided."""
 _CLEAR, _CLEAR_MESH = 0.012, 0.75
 """A single suspect that leaves a larger median difference, as a share of depth, or less of the mesh agreeing
 competes with pairs."""
@@ -99,12 +102,19 @@ def diagnose(evidence: Evidence, options: CheckOptions, alignments: tuple[Path, 
             registration=off or registration,
         )
     blamed = _off(off, suspects)
-    guilty = _search(evidence, suspects, options)
+    saturated = not now.has_depth_of_a_room(options) and _is_saturated(evidence)
+    # Depth that is the same everywhere agrees with itself whatever is done to it.
+    guilty = () if saturated else _search(evidence, suspects, options)
     if blamed is not None and blamed not in guilty and (guilty or now.frames_fit(options)):
         guilty = (*guilty, blamed)
     mesh_only = now.frames_fit(options) and not guilty
     if not guilty and not mesh_only:
         guilty = _by_size(now, other_size, blamed, suspects, options)
+    if saturated:  # no factor brings back what was cut off
+        guilty = tuple(
+            s if s.cause != "depth_unit" else replace(s, corrections=Corrections(), settings=())
+            for s in guilty
+        )
     # What is wrong by its size alone comes first: it is certain.
     guilty = tuple(sorted(guilty, key=lambda s: s.cause != "depth_unit" or now.has_depth_of_a_room(options)))
     return Diagnosis(
@@ -120,6 +130,12 @@ def diagnose(evidence: Evidence, options: CheckOptions, alignments: tuple[Path, 
 def _is_torn(now: Agreement) -> bool:
     """Whether the camera goes so far, for what it sees, that its frames have nothing in common."""
     return bool(now.way_m > 3 * now.depth_m)
+
+
+def _is_saturated(evidence: Evidence) -> bool:
+    """Whether nearly all readings are the largest that there is."""
+    readings = np.concatenate([view.readings[1] for view in evidence.views] or [np.zeros(0)])
+    return bool(len(readings) and np.mean(readings == readings.max()) > _SATURATED)
 
 
 def _all_fits(found: Agreement, options: CheckOptions) -> bool:
@@ -164,7 +180,9 @@ def _trials(
         for suspect in chosen:
             corrections = corrections.joined(suspect.corrections)
         found = measure(evidence, corrections, options, thin=thin)
-        if found.between is not None:
+        # Poses in one place agree with each other almost whatever depth is, so shrinking them proves nothing.
+        shrunk = corrections.pose_scale < 1 and found.way_m < _LEAST_WAY * found.depth_m
+        if found.between is not None and not shrunk:
             trials.append(_Trial(chosen, found))
     return trials
 

@@ -34,7 +34,10 @@ _OFF_CENTRE = 0.08
 """A principal point farther from the middle, as a share of the image, is that of another resolution."""
 
 _POSE_UNITS = ((0.001, "millimetres"), (0.01, "centimetres"))
-_DEPTH_UNITS = (0.001, 1000.0, 0.1, 10.0, 0.01, 100.0, 1 / 6.5535, 6.5535, 0.2, 5.0, 0.25, 4.0)
+# Beside powers of ten: Replica's 6553.5 a metre, TUM's 5000, 4000, 256, and 16 bits shifted by three.
+_LARGE_UNITS = (0.001, 0.1, 0.01, 1 / 6.5535, 0.2, 0.25, 0.125)
+_SMALL_UNITS = (1000.0, 10.0, 100.0, 6.5535, 5.0, 4.0, 1000 / 256)
+_DEPTH_UNITS = (*_LARGE_UNITS, *_SMALL_UNITS)
 _FOCAL = (0.5, 2.0, 640 / 1296, 1296 / 640, 640 / 1920, 3.0, 0.75, 4 / 3, 2 / 3, 1.5)
 
 
