@@ -85,6 +85,14 @@ def test_fewer_depth_frames_than_images_are_counted(tmp_path: Path) -> None:
     assert any("depth of 2 frames" in s for s in reader.overview.missing)
 
 
+def test_frames_with_a_zlib_header_are_read(tmp_path: Path) -> None:
+    """A frame by itself may be deflated with a header or without; both give the same depth."""
+    scans = [open_scan(scannetpp(tmp_path / packing, packing=packing)) for packing in ("zlib", "deflate")]
+    headed, raw = (scan.frame(1).depth_m for scan in scans)
+    assert headed is not None
+    np.testing.assert_array_equal(headed, raw)
+
+
 @pytest.mark.parametrize("packing", ["whole", "lz4"])
 def test_cut_depth_is_refused(tmp_path: Path, packing: str) -> None:
     """A file that ends within a frame is an error that names it, at opening or when that frame is read."""

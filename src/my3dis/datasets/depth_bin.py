@@ -1,7 +1,8 @@
 """Depth of a ScanNet++ telephone scan: ``depth.bin``, in either of its two packings.
 
 One deflate stream of float32 metres for the whole scan; or for each frame its length (uint32) and the frame
-by itself, as an LZ4 block of uint16 millimetres or a deflate stream of float32 metres. Little-endian.
+by itself, as an LZ4 block of uint16 millimetres or a deflate stream, with or without a zlib header, of
+float32 metres. Little-endian.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from my3dis.datasets.inflate import DeflateFrames
+from my3dis.datasets.inflate import DeflateFrames, window_bits
 from my3dis.errors import DataError
 
 __all__ = ["DepthBin", "lz4_block"]
@@ -79,7 +80,7 @@ class DepthBin:
             return np.frombuffer(raw, "<u2").reshape(self._size).astype(np.float32) * np.float32(0.001)
         except ValueError as first:
             try:
-                raw = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, 4 * pixels + 1)
+                raw = zlib.decompressobj(window_bits(data)).decompress(data, 4 * pixels + 1)
                 return _metres(np.frombuffer(raw, "<f4"), self._size)
             except (zlib.error, ValueError) as second:
                 raise DataError(

@@ -44,7 +44,9 @@ def load_multiscan(annotations: Path) -> GroundTruth:
     mesh = annotations.with_name(annotations.name.removesuffix(MULTISCAN) + ".ply")
     vertices, faces = read_faces(mesh)
     owner, part = (_labels(faces.properties, name, mesh) for name in ("objectId", "partId"))
-    known = np.array(sorted(n for n, o in objects.items() if not o.category.startswith("remove")), np.int64)
+    known = np.array(
+        sorted(n for n, o in objects.items() if not o.category.lower().startswith("remove")), np.int64
+    )
     kept = np.isin(owner, known)
     owner = np.where(kept, owner, NONE)
     part = np.where(kept, part, NONE)

@@ -15,11 +15,19 @@ from typing import Any, BinaryIO
 
 from my3dis.errors import DataError
 
-__all__ = ["DeflateFrames"]
+__all__ = ["DeflateFrames", "window_bits"]
 
 _PIECE = 1 << 14
 _MOST_PLACES = 64
 _FIRST_SPACING = 16
+
+
+def window_bits(head: bytes) -> int:
+    """Return how zlib is to read a deflate stream that begins so: with a zlib header, or raw (negative)."""
+    # A zlib header names deflate with a window of up to 32 KiB and is a multiple of 31; raw deflate
+    # that starts so would be a stored block with stray bits.
+    wrapped = len(head) >= 2 and head[0] == 0x78 and int.from_bytes(head[:2], "big") % 31 == 0
+    return zlib.MAX_WBITS if wrapped else -zlib.MAX_WBITS
 
 
 @dataclass(slots=True)
@@ -108,10 +116,7 @@ class DeflateFrames:
     def _start(self) -> _Place:
         with self._path.open("rb") as file:
             head = file.read(2)
-        # A zlib header names deflate with a window of up to 32 KiB and is a multiple of 31; raw deflate
-        # that starts so would be a stored block with stray bits.
-        wrapped = len(head) == 2 and head[0] == 0x78 and int.from_bytes(head, "big") % 31 == 0
-        return _Place(0, 0, b"", zlib.decompressobj(zlib.MAX_WBITS if wrapped else -zlib.MAX_WBITS))
+        return _Place(0, 0, b"", zlib.decompressobj(window_bits(head)))
 
     def _inflate(self, place: _Place, file: BinaryIO, *, keep: bool) -> bytes:
         """Inflate one frame and move the place behind it; return its bytes if they are to be kept."""

@@ -22,12 +22,12 @@ wall floor cabinet bed chair sofa table door window bookshelf picture counter bl
 dresser pillow mirror floor_mat clothes ceiling books refrigerator television paper towel shower_curtain box
 whiteboard person nightstand toilet sink lamp bathtub bag otherstructure otherfurniture otherprop
 """
-_NYU40 = {name: number for number, name in enumerate(_NYU40_NAMES.split(), start=1)}
+_NYU40 = {name.replace("_", ""): number for number, name in enumerate(_NYU40_NAMES.split(), start=1)}
 
 
 def label_id(category: str) -> int:
-    """Return the NYU40 number of a category's name; spaces count as underscores; 40 where it has none."""
-    return _NYU40.get(category.strip().lower().replace(" ", "_"), OTHER)
+    """Return the NYU40 number of a category's name, however its words are joined; 40 where it has none."""
+    return _NYU40.get("".join(category.lower().replace("_", " ").split()), OTHER)
 
 
 def instance_ids(

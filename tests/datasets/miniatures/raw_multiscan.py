@@ -111,7 +111,7 @@ def labelled_mesh(path: Path) -> None:
 
 def annotations(scan_id: str, *, old: bool = False) -> dict[str, object]:
     """Return annotations of the labelled mesh: as documented, or as in the older published sample."""
-    labels = ("floor.1", "cabinet.1", "remove.1")
+    labels = ("floor.1", "cabinet.1", "Remove.1" if old else "remove.1")
     kinds = ("arch", "fixed", "movable")
     if old:
         objects = [

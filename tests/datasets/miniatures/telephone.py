@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import zlib
 from pathlib import Path
 
 import cv2
@@ -58,7 +59,9 @@ def depth_bin(packing: str) -> bytes:
     parts = []
     for depth in frames:
         steps = (1000 * depth).round().astype("<u2").tobytes()
-        packed = lz4_packed(steps) if packing == "lz4" else raw_deflate(depth.astype("<f4").tobytes())
+        metres = depth.astype("<f4").tobytes()
+        deflated = zlib.compress(metres) if packing == "zlib" else raw_deflate(metres)
+        packed = lz4_packed(steps) if packing == "lz4" else deflated
         parts.append(len(packed).to_bytes(4, "little") + packed)
     return b"".join(parts)
 
