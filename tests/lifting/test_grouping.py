@@ -171,6 +171,33 @@ def test_cuts_of_a_line_are_nested_by_strength() -> None:
         assert len(set(zip(fine.tolist(), coarse.tolist(), strict=True))) == len(np.unique(fine))
 
 
+def test_small_pieces_are_dropped_and_counted() -> None:
+    """Of two boxes apart the one below the least size is no instance, and is said to be dropped."""
+    cloud = scene(box((0, 0, 0), (0.4, 0.4, 0.4)), box((2, 0, 0), (0.1, 0.1, 0.1)))
+    evidence, tracks = BorderEvidence(cloud, surface_of(cloud), (2,)), track_set({0: 2})
+    votes = VoteAccumulator(cloud.xyz_m, cloud.normal, tracks.track_id, view_count=1).result()
+    every = group_instances(cloud, evidence, votes, tracks, GroupingOptions(first_min_points=1))
+    large = group_instances(cloud, evidence, votes, tracks, GroupingOptions(first_min_points=500))
+    sizes = np.diff(every.instances.point_offsets)
+    assert every.dropped == 0
+    assert sizes.sum() == len(cloud)
+    assert large.dropped == (sizes < 500).sum() > 0
+    assert np.diff(large.instances.point_offsets).tolist() == sizes[sizes >= 500].tolist()
+
+
+def test_normals_are_turned_towards_the_cameras() -> None:
+    """Of normals that point either way all look at the camera after a view of them."""
+    cloud = cloud_of([WALL])
+    given = surface_of(cloud)
+    mixed = given.normal * np.where(np.arange(len(cloud)) % 2, 1, -1).astype(np.float32)[:, None]
+    evidence = BorderEvidence(cloud, replace(given, normal=mixed), (2,))
+    frame, things, _ = view([WALL], 0, 0.0)
+    evidence.add(frame, tracked(things, 0))
+    sites = evidence.sites()
+    # The camera looks along +z and sees nearly all of the wall; before, half of the normals looked away.
+    assert (sites.normal[:, 2] < -0.9).mean() > 0.8
+
+
 def test_pieces_that_nothing_links_stay_apart() -> None:
     """Two sites without a link are two groups at any cut; one site is one."""
     apart = line_of_sites(2, links=np.zeros((0, 2), np.int32))
