@@ -229,7 +229,7 @@ def test_more_views_are_trusted_more() -> None:
         for f, m in (both_levels(i, x) for i, x in enumerate(VIEWS))
     ]
     assert (few < many).all()
-    np.testing.assert_allclose(lifted(doubtful).instances.score, many / 2, rtol=1e-5)
+    np.testing.assert_allclose(lifted(doubtful).instances.score, many / np.sqrt(2), rtol=1e-5)
 
 
 def test_nothing_voted_gives_no_instances() -> None:

@@ -24,7 +24,8 @@ class HierarchyOptions:
         first_min_points: smallest instance of the coarsest level.
         other_min_points: smallest instance of the other levels.
         kept_share: an instance that keeps less of the points it claims is a duplicate of better ones.
-        least_score: instances without parts that are trusted less are what stray masks leave behind.
+        least_score: instances without parts that are trusted less, before calibration, are what stray masks
+            leave behind.
     """
 
     containment: float = 0.5

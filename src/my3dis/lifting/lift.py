@@ -16,7 +16,7 @@ from my3dis.geometry.points import (
     triangle_edges,
 )
 from my3dis.lifting.clean import CleanOptions, drop_specks, fill_unseen
-from my3dis.lifting.confidence import instance_scores
+from my3dis.lifting.confidence import calibrated, instance_scores
 from my3dis.lifting.consensus import ConsensusOptions, LevelClaims, claim_points, neighbour_average
 from my3dis.lifting.continuation import ContinuationOptions, find_continuations
 from my3dis.lifting.hierarchy import HierarchyOptions, Tree, build_tree, without_doubtful
@@ -119,7 +119,7 @@ def lift_instances(
     tree, scores = without_doubtful(tree, scores, options.hierarchy.least_score)
     joined = np.flatnonzero(group != np.arange(len(group))).tolist()
     return Lifted(
-        instances=_instances(cloud, tracks, tree, scores),
+        instances=_instances(cloud, tracks, tree, calibrated(scores)),
         merged=tuple((int(tracks.track_id[i]), int(tracks.track_id[group[i]])) for i in joined),
         dropped=tree.dropped,
         speck_points=specks,
