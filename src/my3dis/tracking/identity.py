@@ -141,6 +141,7 @@ class Identities:
         old.last_step, old.misses, old.hidden = new.last_step, new.misses, new.hidden
         self._merges.append(Merge(old=new.track_id, new=old.track_id, reason="place", strength=strength))
         self.counts.merges += 1
+        self._pieces.forget(new.track_id)
         self._forget(new)
 
     def _join_pieces(self, view: LevelView) -> None:
@@ -274,7 +275,10 @@ class Identities:
                 self._discard(track)
             elif not track.tentative and not (track.track_id in carried and self._may_carry(track)):
                 self._forget(track)
-                self.counts.forgotten += self._asleep.add(track)
+                crowded_out = self._asleep.add(track)
+                self.counts.forgotten += crowded_out
+                if crowded_out:
+                    self._pieces.keep(self._awake.keys() | self._asleep.ids)
 
     def _discard(self, track: Track) -> None:
         self.counts.discarded_fragments += 1

@@ -93,6 +93,11 @@ class Sleepers:
     def __contains__(self, track_id: int) -> bool:
         return track_id in self._tracks
 
+    @property
+    def ids(self) -> frozenset[int]:
+        """Ids of the tracks that are remembered."""
+        return frozenset(self._tracks)
+
     def add(self, track: Track) -> int:
         """Put a track to sleep and return how many had to be forgotten for it (0 or 1)."""
         self._tracks[track.track_id] = track

@@ -7,6 +7,7 @@ held both clearly more often than each had its own.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -74,6 +75,12 @@ class Pieces:
         """Drop what is known of a track that is gone for good."""
         for counts in (self.together, self.apart):
             for pair in [pair for pair in counts if track_id in pair]:
+                del counts[pair]
+
+    def keep(self, remembered: Container[int]) -> None:
+        """Drop what is known of tracks that are not remembered any longer."""
+        for counts in (self.together, self.apart):
+            for pair in [pair for pair in counts if pair[0] not in remembered or pair[1] not in remembered]:
                 del counts[pair]
 
     def _are_one(self, a: Track, b: Track) -> bool:
