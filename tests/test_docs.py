@@ -92,6 +92,7 @@ def run_python(code: str, workplace: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.extras
 @pytest.mark.timeout(480)
 def test_pages_about_the_first_run(workplace: Path) -> None:
     """The README and the pages about its run hold, Python included; in one test, since they share it."""
