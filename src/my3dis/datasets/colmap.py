@@ -23,7 +23,7 @@ from my3dis.datasets.layout import Notes, camera_of, color_files, counted, note_
 from my3dis.datasets.stream import FrameTable, StreamReader
 from my3dis.errors import DataError
 from my3dis.protocols import DatasetPlugin
-from my3dis.types import Camera, ScanOverview
+from my3dis.types import Camera
 
 __all__ = ["PLUGIN", "detect", "open_colmap"]
 
@@ -41,7 +41,8 @@ def open_colmap(path: Path) -> StreamReader:
     Raises:
         DataError: if there are no images, or the model is missing, broken or does not fit them.
     """
-    root, notes = scan_path(path), Notes()
+    root = scan_path(path)
+    notes = Notes("colmap", root)
     model = find_model(root)
     if model is None:
         raise DataError(
@@ -64,17 +65,7 @@ def open_colmap(path: Path) -> StreamReader:
             "lens distortion is not removed: undistort the images (colmap image_undistorter)"
         )
     notes.missing.append("no depth beside a COLMAP model: lift and evaluate are skipped")
-    overview = ScanOverview(
-        scene=root.name,
-        dataset="colmap",
-        root=root,
-        frame_count=len(color),
-        image_size=size,
-        has_pose=known is not None,
-        invalid_poses=invalid,
-        found=tuple(notes.found),
-        missing=tuple(notes.missing),
-    )
+    overview = notes.overview(len(color), size, (known, invalid))
     table = FrameTable(names=tuple(Path(n).stem for n in names), poses=known, color_cameras=cameras)
     if len(set(table.names)) < len(names):
         table = FrameTable(

@@ -8,7 +8,6 @@ from my3dis.datasets.files import IMAGE_SUFFIXES, scan_path
 from my3dis.datasets.layout import Notes, color_files
 from my3dis.datasets.reader import FolderReader, ScanFiles
 from my3dis.protocols import DatasetPlugin
-from my3dis.types import ScanOverview
 
 __all__ = ["PLUGIN", "detect", "open_images"]
 
@@ -28,18 +27,11 @@ def open_images(path: Path) -> FolderReader:
     Raises:
         DataError: if there are no images, or the first cannot be decoded.
     """
-    root, notes = scan_path(path), Notes()
+    root = scan_path(path)
+    notes = Notes("images", root)
     color, size = color_files(root, notes)
     notes.missing.append("no depth and no poses in a folder of images: lift and evaluate are skipped")
-    overview = ScanOverview(
-        scene=root.name,
-        dataset="images",
-        root=root,
-        frame_count=len(color),
-        image_size=size,
-        found=tuple(notes.found),
-        missing=tuple(notes.missing),
-    )
+    overview = notes.overview(len(color), size)
     files = ScanFiles(color=color, names=tuple(p.stem for p in color))
     return FolderReader(overview, files, _VERSION)
 

@@ -13,17 +13,65 @@ from numpy.typing import NDArray
 from my3dis.datasets.files import IMAGE_SUFFIXES, list_files, read_color, read_depth_m, read_poses
 from my3dis.datasets.reader import DepthFormat
 from my3dis.errors import DataError
-from my3dis.types import Camera
+from my3dis.types import Camera, ScanOverview
 
-__all__ = ["Notes", "camera_of", "color_files", "counted", "find_depth", "find_poses", "note_poses"]
+__all__ = ["Notes", "Posed", "camera_of", "color_files", "counted", "find_depth", "find_poses", "note_poses"]
+
+
+Posed = tuple[NDArray[np.float64] | None, tuple[int, ...]]
+"""(N, 4, 4) float64 poses, NaN where invalid, and the frames that have none; None if no pose is valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """Sentences of a scan's overview while it is being opened."""
+    """What becomes a scan's overview while it is being opened.
 
+    Attributes:
+        dataset: name of the reader's plug-in.
+        root: the scan's folder or file.
+        found, missing: sentences.
+    """
+
+    dataset: str
+    root: Path
     found: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+
+    def overview(
+        self,
+        frames: int,
+        image_size: tuple[int, int],
+        posed: Posed = (None, ()),
+        *,
+        has_depth: bool = False,
+        cloud: object = None,
+        ground_truth: Path | None = None,
+    ) -> ScanOverview:
+        """Return the overview of a scan with what was noted.
+
+        Args:
+            frames: how many there are.
+            image_size: (H, W) of the colour images.
+            posed: poses and the frames without one.
+            has_depth: whether there are depth images.
+            cloud: where the mesh or point cloud is or how to load it; None when there is none.
+            ground_truth: folder or file with it, or None.
+        """
+        poses, invalid = posed
+        return ScanOverview(
+            scene=self.root.stem if self.root.is_file() else self.root.name,
+            dataset=self.dataset,
+            root=self.root,
+            frame_count=frames,
+            image_size=image_size,
+            has_depth=has_depth,
+            has_pose=poses is not None,
+            has_cloud=cloud is not None,
+            ground_truth=ground_truth,
+            invalid_poses=invalid,
+            found=tuple(self.found),
+            missing=tuple(self.missing),
+        )
 
 
 def counted(n: int, thing: str) -> str:
@@ -116,9 +164,7 @@ def find_depth(
     return depth, (height, width)
 
 
-def find_poses(
-    keys: Sequence[str], by_key: Mapping[str, Path], notes: Notes
-) -> tuple[NDArray[np.float64] | None, tuple[int, ...]]:
+def find_poses(keys: Sequence[str], by_key: Mapping[str, Path], notes: Notes) -> Posed:
     """Return (N, 4, 4) poses, NaN where invalid, and the frames that have none; None if no pose is valid.
 
     Args:
@@ -132,9 +178,7 @@ def find_poses(
     return note_poses(read_poses(by_key.get(key) for key in keys), notes, f"{len(by_key)} files")
 
 
-def note_poses(
-    poses: NDArray[np.float64], notes: Notes, source: str
-) -> tuple[NDArray[np.float64] | None, tuple[int, ...]]:
+def note_poses(poses: NDArray[np.float64], notes: Notes, source: str) -> Posed:
     """Return (N, 4, 4) poses, or None if all are NaN, and the frames that have none.
 
     Args:

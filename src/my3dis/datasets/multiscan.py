@@ -12,15 +12,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from my3dis.datasets.files import list_files, scan_path
-from my3dis.datasets.layout import Notes, camera_of, color_files, find_depth, note_poses
+from my3dis.datasets.layout import Notes, Posed, camera_of, color_files, find_depth, note_poses
 from my3dis.datasets.multiscan_files import Cameras, read_alignment, read_cameras
 from my3dis.datasets.reader import DepthFormat, FolderReader, ScanFiles
 from my3dis.datasets.truth_files import find_truth
 from my3dis.protocols import DatasetPlugin
-from my3dis.types import Camera, ScanOverview
+from my3dis.types import Camera
 
 __all__ = ["PLUGIN", "detect", "open_multiscan"]
 
@@ -39,7 +38,8 @@ def open_multiscan(path: Path) -> FolderReader:
     Raises:
         DataError: if there are no colour images, or the cameras file is broken.
     """
-    root, notes = scan_path(path), Notes()
+    root = scan_path(path)
+    notes = Notes("multiscan", root)
     color, (height, width) = color_files(root / "outputs" / "color", notes)
     names = tuple(p.stem for p in color)
     path = root / f"{_scan_id(root)}.jsonl"
@@ -63,19 +63,13 @@ def open_multiscan(path: Path) -> FolderReader:
         notes.missing.append(
             f"no {mesh.name} with {align.name}: points are fused from depth, evaluate is skipped"
         )
-    overview = ScanOverview(
-        scene=root.name,
-        dataset="multiscan",
-        root=root,
-        frame_count=len(color),
-        image_size=(height, width),
+    overview = notes.overview(
+        len(color),
+        (height, width),
+        (poses, invalid),
         has_depth=bool(depth),
-        has_pose=poses is not None,
-        has_cloud=cloud is not None,
+        cloud=cloud,
         ground_truth=None if cloud is None else find_truth(root),
-        invalid_poses=invalid,
-        found=tuple(notes.found),
-        missing=tuple(notes.missing),
     )
     files = ScanFiles(
         color=color,
@@ -99,7 +93,7 @@ def _scan_id(root: Path) -> str:
 
 def _poses(
     cameras: Cameras | None, names: tuple[str, ...], depth: dict[str, Path], align: Path, notes: Notes
-) -> tuple[NDArray[np.float64] | None, tuple[int, ...]]:
+) -> Posed:
     """Return the pose of each image where its name is the number of a line of cameras beyond doubt."""
     if cameras is None or not _are_frame_numbers(names, depth, len(cameras)):
         notes.missing.append(

@@ -29,7 +29,7 @@ from my3dis.datasets.truth_files import MULTISCAN
 from my3dis.datasets.video import VideoReader
 from my3dis.errors import DataError
 from my3dis.protocols import DatasetPlugin
-from my3dis.types import Camera, ScanOverview
+from my3dis.types import Camera
 
 __all__ = ["PLUGIN", "detect", "open_multiscan_raw"]
 
@@ -47,7 +47,8 @@ def open_multiscan_raw(path: Path) -> StreamReader:
     Raises:
         DataError: if the video, the metadata or the cameras are missing or broken, or do not fit.
     """
-    root, notes = scan_path(path), Notes()
+    root = scan_path(path)
+    notes = Notes("multiscan_raw", root)
     files = _Files.find(root)
     meta, cameras = read_metadata(files.of(".json")), read_cameras(files.of(".jsonl"))
     video = VideoReader(files.of(".mp4"), upright=False)
@@ -67,19 +68,13 @@ def open_multiscan_raw(path: Path) -> StreamReader:
     annotations = files.of(MULTISCAN)
     ground_truth = root / "gt" if (root / "gt").is_dir() else annotations
     has_truth = ground_truth.exists() and load_cloud is not None
-    overview = ScanOverview(
-        scene=root.name,
-        dataset="multiscan_raw",
-        root=root,
-        frame_count=frames,
-        image_size=size,
+    overview = notes.overview(
+        frames,
+        size,
+        (poses, invalid),
         has_depth=depth is not None,
-        has_pose=poses is not None,
-        has_cloud=load_cloud is not None,
+        cloud=load_cloud,
         ground_truth=ground_truth if has_truth else None,
-        invalid_poses=invalid,
-        found=tuple(notes.found),
-        missing=tuple(notes.missing),
     )
     rows = np.minimum(np.arange(frames), len(cameras) - 1)
     table = FrameTable(

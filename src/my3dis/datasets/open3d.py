@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from my3dis.datasets.files import list_files, read_bytes, scan_path
-from my3dis.datasets.layout import Notes, camera_of, color_files, counted, find_depth, note_poses
+from my3dis.datasets.layout import Notes, Posed, camera_of, color_files, counted, find_depth, note_poses
 from my3dis.datasets.poses import valid_poses
 from my3dis.datasets.reader import DepthFormat, FolderReader, ScanFiles
 from my3dis.errors import DataError
 from my3dis.protocols import DatasetPlugin
-from my3dis.types import Camera, ScanOverview
+from my3dis.types import Camera
 
 __all__ = ["PLUGIN", "detect", "open_open3d"]
 
@@ -46,7 +46,8 @@ def open_open3d(path: Path) -> FolderReader:
     Raises:
         DataError: if there are no colour images, or intrinsics or trajectory are broken.
     """
-    root, notes = scan_path(path), Notes()
+    root = scan_path(path)
+    notes = Notes("open3d", root)
     folder = _color_folder(root)
     if folder is None:
         raise DataError(f"{root}: expected colour images in {' or '.join(_COLOR)}, found no such folder")
@@ -64,19 +65,13 @@ def open_open3d(path: Path) -> FolderReader:
     else:
         notes.found.append(f"mesh {mesh.name}")
     ground_truth = root / "gt"
-    overview = ScanOverview(
-        scene=root.name,
-        dataset="open3d",
-        root=root,
-        frame_count=len(color),
-        image_size=(height, width),
+    overview = notes.overview(
+        len(color),
+        (height, width),
+        (poses, invalid),
         has_depth=bool(depth),
-        has_pose=poses is not None,
-        has_cloud=mesh is not None,
+        cloud=mesh,
         ground_truth=ground_truth if ground_truth.is_dir() else None,
-        invalid_poses=invalid,
-        found=tuple(notes.found),
-        missing=tuple(notes.missing),
     )
     files = ScanFiles(
         color=color,
@@ -122,9 +117,7 @@ def _camera(path: Path | None, size: tuple[int, int], notes: Notes) -> Camera:
     return camera_of(k, path, "colour", stated).scaled_to(size[1], size[0])
 
 
-def _poses(
-    path: Path | None, names: tuple[str, ...], notes: Notes
-) -> tuple[NDArray[np.float64] | None, tuple[int, ...]]:
+def _poses(path: Path | None, names: tuple[str, ...], notes: Notes) -> Posed:
     """Return a pose per frame: by number where the trajectory has fewer, by order where it has as many."""
     if path is None:
         notes.missing.append(f"no {_TRAJECTORIES[0]}: lift and evaluate are skipped")

@@ -16,7 +16,16 @@ from my3dis.datasets.files import fingerprint_of, read_color, read_depth_m, read
 from my3dis.errors import DataError
 from my3dis.types import Camera, Frame, ScanOverview, SceneCloud
 
-__all__ = ["DepthFormat", "FolderReader", "ScanFiles"]
+__all__ = ["DepthFormat", "FolderReader", "ScanFiles", "require_index"]
+
+
+def require_index(overview: ScanOverview, index: int) -> None:
+    """Raise a DataError when a scan has no frame of this index."""
+    if not 0 <= index < overview.frame_count:
+        raise DataError(
+            f"{overview.root}: expected a frame index in 0..{overview.frame_count - 1}, found {index}; "
+            "change the frame slice"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +95,7 @@ class FolderReader:
             DataError: naming the file that is missing, truncated or does not fit, or the index when
                 there is no such frame.
         """
-        if not 0 <= index < len(self):
-            raise DataError(
-                f"{self.overview.root}: expected a frame index in 0..{len(self) - 1}, found {index}; "
-                "change the frame slice"
-            )
+        require_index(self.overview, index)
         files = self.files
         color = read_color(files.color[index])
         if color.shape[:2] != self.overview.image_size:

@@ -21,7 +21,7 @@ from my3dis.datasets.reader import DepthFormat
 from my3dis.datasets.stream import FrameTable, StreamReader
 from my3dis.errors import DataError
 from my3dis.protocols import DatasetPlugin
-from my3dis.types import Camera, ScanOverview
+from my3dis.types import Camera
 
 __all__ = ["PLUGIN", "detect", "open_record3d"]
 
@@ -42,7 +42,8 @@ def open_record3d(path: Path) -> StreamReader:
     Raises:
         DataError: if there are no colour images, or the metadata are missing or broken.
     """
-    root, notes = scan_path(path), Notes()
+    root = scan_path(path)
+    notes = Notes("record3d", root)
     folder = _folder(root)
     color, (height, width) = color_files(folder / "rgb", notes)
     names = tuple(p.stem for p in color)
@@ -52,18 +53,7 @@ def open_record3d(path: Path) -> StreamReader:
     poses, invalid = note_poses(meta.poses, notes, counted(len(names), "frame"))
     cameras = meta.cameras((height, width))
     notes.missing.append("no mesh: points are fused from depth, evaluate is skipped")
-    overview = ScanOverview(
-        scene=root.name,
-        dataset="record3d",
-        root=root,
-        frame_count=len(color),
-        image_size=(height, width),
-        has_depth=bool(depth),
-        has_pose=poses is not None,
-        invalid_poses=invalid,
-        found=tuple(notes.found),
-        missing=tuple(notes.missing),
-    )
+    overview = notes.overview(len(color), (height, width), (poses, invalid), has_depth=bool(depth))
     table = FrameTable(
         names=names,
         timestamps_s=meta.times_s,

@@ -13,16 +13,15 @@ import json
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from my3dis.datasets.files import list_files, read_bytes, scan_path
-from my3dis.datasets.layout import Notes, camera_of, color_files, counted, find_depth, note_poses
+from my3dis.datasets.layout import Notes, Posed, camera_of, color_files, counted, find_depth, note_poses
 from my3dis.datasets.poses import valid_poses
 from my3dis.datasets.reader import DepthFormat, FolderReader, ScanFiles
 from my3dis.datasets.truth_files import REPLICA
 from my3dis.errors import DataError
 from my3dis.protocols import DatasetPlugin
-from my3dis.types import Camera, ScanOverview
+from my3dis.types import Camera
 
 __all__ = ["PLUGIN", "detect", "open_replica"]
 
@@ -44,7 +43,8 @@ def open_replica(path: Path) -> FolderReader:
     Raises:
         DataError: if there are no colour images, or the trajectory or camera file is broken.
     """
-    root, notes = scan_path(path), Notes()
+    root = scan_path(path)
+    notes = Notes("replica", root)
     results = root / "results"
     color, (height, width) = color_files(results, notes, suffixes=(".jpg",))
     keys = tuple(_number(p.stem) for p in color)
@@ -56,19 +56,13 @@ def open_replica(path: Path) -> FolderReader:
     mesh = _mesh(root, notes)
     truth = root / "gt" if (root / "gt").is_dir() else root / "habitat" / REPLICA
     labelled = truth.is_dir() or (mesh is not None and truth.is_file() and mesh.name == Path(_LABELLED).name)
-    overview = ScanOverview(
-        scene=root.name,
-        dataset="replica",
-        root=root,
-        frame_count=len(color),
-        image_size=(height, width),
+    overview = notes.overview(
+        len(color),
+        (height, width),
+        (poses, invalid),
         has_depth=bool(depth),
-        has_pose=poses is not None,
-        has_cloud=mesh is not None,
+        cloud=mesh,
         ground_truth=truth if labelled else None,
-        invalid_poses=invalid,
-        found=tuple(notes.found),
-        missing=tuple(notes.missing),
     )
     files = ScanFiles(
         color=color,
@@ -89,9 +83,7 @@ def _number(stem: str) -> str:
     return stem.lstrip("abcdefghijklmnopqrstuvwxyz_-").lstrip("0") or "0"
 
 
-def _poses(
-    path: Path, keys: tuple[str, ...], notes: Notes
-) -> tuple[NDArray[np.float64] | None, tuple[int, ...]]:
+def _poses(path: Path, keys: tuple[str, ...], notes: Notes) -> Posed:
     """Return the pose of each frame: the line that its number counts, from 0."""
     if not path.is_file():
         notes.missing.append(f"no {path.name}: lift and evaluate are skipped")

@@ -17,7 +17,7 @@ from my3dis.datasets.layout import Notes, camera_of, color_files, find_depth, fi
 from my3dis.datasets.reader import DepthFormat, FolderReader, ScanFiles
 from my3dis.datasets.truth_files import find_truth
 from my3dis.protocols import DatasetPlugin
-from my3dis.types import Camera, ScanOverview
+from my3dis.types import Camera
 
 __all__ = ["PLUGIN", "detect", "find_mesh", "open_scannet"]
 
@@ -40,7 +40,8 @@ def open_scannet(path: Path) -> FolderReader:
     Raises:
         DataError: if there are no colour images, an intrinsics file is broken, or images do not fit it.
     """
-    root, notes = scan_path(path), Notes()
+    root = scan_path(path)
+    notes = Notes("scannet", root)
     flat = not (root / "color").is_dir() and _is_flat(root)
     suffixes = (".jpg",) if flat else IMAGE_SUFFIXES
     color, (height, width) = color_files(root if flat else root / "color", notes, suffixes=suffixes)
@@ -71,19 +72,13 @@ def open_scannet(path: Path) -> FolderReader:
         pose_files=tuple(pose_files.get(name) for name in names),
         extra=(*cameras.paths, *pose_files.values()),
     )
-    overview = ScanOverview(
-        scene=root.name,
-        dataset="scannet",
-        root=root,
-        frame_count=len(color),
-        image_size=(height, width),
+    overview = notes.overview(
+        len(color),
+        (height, width),
+        (poses, invalid),
         has_depth=bool(depth),
-        has_pose=poses is not None,
-        has_cloud=mesh is not None,
+        cloud=mesh,
         ground_truth=find_truth(root),
-        invalid_poses=invalid,
-        found=tuple(notes.found),
-        missing=tuple(notes.missing),
     )
     return FolderReader(overview, files, _VERSION)
 

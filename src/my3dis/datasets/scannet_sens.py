@@ -17,7 +17,6 @@ from my3dis.datasets.stream import FrameTable, StreamReader
 from my3dis.datasets.truth_files import find_truth
 from my3dis.errors import DataError
 from my3dis.protocols import DatasetPlugin
-from my3dis.types import ScanOverview
 
 __all__ = ["PLUGIN", "detect", "open_scannet_sens"]
 
@@ -39,7 +38,8 @@ def open_scannet_sens(path: Path) -> StreamReader:
     Raises:
         DataError: if there is no such file, or it is broken, or its intrinsics do not fit its images.
     """
-    root, notes = scan_path(path), Notes()
+    root = scan_path(path)
+    notes = Notes("scannet_sens", root)
     folder = root.parent if root.is_file() else root
     sens = SensFile.index(root if root.is_file() else _only(root))
     if not len(sens):
@@ -55,19 +55,13 @@ def open_scannet_sens(path: Path) -> StreamReader:
     color_camera = camera_of(sens.color_k, sens.path, "colour", (height, width))
     poses, invalid = note_poses(sens.poses, notes, counted(len(sens), "frame"))
     mesh = find_mesh(folder, notes)
-    overview = ScanOverview(
-        scene=root.stem if root.is_file() else root.name,
-        dataset="scannet_sens",
-        root=root,
-        frame_count=len(sens),
-        image_size=(size[0], size[1]),
+    overview = notes.overview(
+        len(sens),
+        (size[0], size[1]),
+        (poses, invalid),
         has_depth=has_depth,
-        has_pose=poses is not None,
-        has_cloud=mesh is not None,
+        cloud=mesh,
         ground_truth=find_truth(folder),
-        invalid_poses=invalid,
-        found=tuple(notes.found),
-        missing=tuple(notes.missing),
     )
     table = FrameTable(
         names=tuple(str(i) for i in range(len(sens))),

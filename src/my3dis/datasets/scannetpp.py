@@ -27,7 +27,7 @@ from my3dis.datasets.truth_files import SCANNETPP
 from my3dis.datasets.video import VideoReader
 from my3dis.errors import DataError
 from my3dis.protocols import DatasetPlugin
-from my3dis.types import Camera, ScanOverview
+from my3dis.types import Camera
 
 __all__ = ["PLUGIN", "detect", "open_scannetpp"]
 
@@ -49,7 +49,8 @@ def open_scannetpp(path: Path) -> StreamReader:
     Raises:
         DataError: if there is no colour, or poses, intrinsics or depth are broken.
     """
-    root, notes = scan_path(path), Notes()
+    root = scan_path(path)
+    notes = Notes("scannetpp", root)
     folder = root / "iphone"
     color = _color(folder, notes)
     depth = _depth(folder, color.names, notes)
@@ -61,19 +62,13 @@ def open_scannetpp(path: Path) -> StreamReader:
     else:
         notes.missing.append(f"no scans/{_MESH}: points are fused from depth, evaluate is skipped")
     truth = root / "gt" if (root / "gt").is_dir() else root / "scans" / SCANNETPP
-    overview = ScanOverview(
-        scene=root.name,
-        dataset="scannetpp",
-        root=root,
-        frame_count=len(color.names),
-        image_size=color.size,
+    overview = notes.overview(
+        len(color.names),
+        color.size,
+        (poses, invalid),
         has_depth=depth is not None,
-        has_pose=poses is not None,
-        has_cloud=mesh.is_file(),
+        cloud=mesh if mesh.is_file() else None,
         ground_truth=truth if truth.exists() and mesh.is_file() else None,
-        invalid_poses=invalid,
-        found=tuple(notes.found),
-        missing=tuple(notes.missing),
     )
     table = FrameTable(
         names=color.names,

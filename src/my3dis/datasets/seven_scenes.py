@@ -14,7 +14,7 @@ from my3dis.datasets.files import list_files, read_matrix, scan_path
 from my3dis.datasets.layout import Notes, camera_of, color_files, find_depth, find_poses
 from my3dis.datasets.reader import DepthFormat, FolderReader, ScanFiles
 from my3dis.protocols import DatasetPlugin
-from my3dis.types import Camera, ScanOverview
+from my3dis.types import Camera
 
 __all__ = ["PLUGIN", "detect", "open_seven_scenes"]
 
@@ -38,7 +38,8 @@ def open_seven_scenes(path: Path) -> FolderReader:
     Raises:
         DataError: if there are no colour images or an intrinsics file is broken.
     """
-    root, notes = scan_path(path), Notes()
+    root = scan_path(path)
+    notes = Notes("seven_scenes", root)
     color, (height, width) = color_files(root, notes, ending=".color")
     keys = [_key(p) for p in color]
     aligned = root / "registered"
@@ -61,18 +62,7 @@ def open_seven_scenes(path: Path) -> FolderReader:
         color_camera = _COLOR_CAMERA.scaled_to(width, height)
         notes.missing.append("depth is not registered to colour: masks are lifted with errors at the border")
     notes.missing.append("no mesh: points are fused from depth, evaluate is skipped")
-    overview = ScanOverview(
-        scene=root.name,
-        dataset="seven_scenes",
-        root=root,
-        frame_count=len(color),
-        image_size=(height, width),
-        has_depth=bool(depth),
-        has_pose=poses is not None,
-        invalid_poses=invalid,
-        found=tuple(notes.found),
-        missing=tuple(notes.missing),
-    )
+    overview = notes.overview(len(color), (height, width), (poses, invalid), has_depth=bool(depth))
     files = ScanFiles(
         color=color,
         names=tuple(p.stem for p in color),

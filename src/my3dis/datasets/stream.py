@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from my3dis.datasets.files import fingerprint_of
+from my3dis.datasets.reader import require_index
 from my3dis.errors import DataError
 from my3dis.types import Camera, Frame, ScanOverview, SceneCloud
 
@@ -67,11 +68,7 @@ class StreamReader:
             DataError: naming the file that is missing, truncated or does not fit, or the index when
                 there is no such frame.
         """
-        if not 0 <= index < len(self):
-            raise DataError(
-                f"{self.overview.root}: expected a frame index in 0..{len(self) - 1}, found {index}; "
-                "change the frame slice"
-            )
+        require_index(self.overview, index)
         table = self.table
         color = self.color(index)
         if color.shape[:2] != self.overview.image_size:

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from my3dis.datasets.files import IMAGE_SUFFIXES, list_files, read_bytes, scan_path
-from my3dis.datasets.layout import Notes, camera_of, color_files, counted, find_depth, note_poses
+from my3dis.datasets.layout import Notes, Posed, camera_of, color_files, counted, find_depth, note_poses
 from my3dis.datasets.poses import from_quaternion, valid_poses
 from my3dis.datasets.reader import DepthFormat, FolderReader, ScanFiles
 from my3dis.errors import DataError
 from my3dis.protocols import DatasetPlugin
-from my3dis.types import Camera, ScanOverview
+from my3dis.types import Camera
 
 __all__ = ["PLUGIN", "detect", "open_tum"]
 
@@ -48,11 +48,12 @@ def open_tum(path: Path) -> FolderReader:
     Raises:
         DataError: if there are no colour images, or a list of time stamps or poses is broken.
     """
-    root, notes = scan_path(path), Notes()
+    root = scan_path(path)
+    notes = Notes("tum", root)
     times, color = _images(root, "rgb")
     if not color:
         raise DataError(f"{root / 'rgb'}: expected colour images with time stamps, found none; see rgb.txt")
-    _, (height, width) = color_files(color[0].parent, Notes())
+    _, (height, width) = color_files(color[0].parent, Notes("tum", root))
     notes.found.append(f"{counted(len(color), 'colour image')} {width}x{height}")
     keys = tuple(str(i) for i in range(len(color)))
     depth_times, depth_files = _images(root, "depth")
@@ -63,18 +64,7 @@ def open_tum(path: Path) -> FolderReader:
     poses, invalid = _poses(trajectory, times, notes)
     notes.missing.append("no mesh: points are fused from depth, evaluate is skipped")
     camera, calibration = _camera(root, (height, width), notes)
-    overview = ScanOverview(
-        scene=root.name,
-        dataset="tum",
-        root=root,
-        frame_count=len(color),
-        image_size=(height, width),
-        has_depth=bool(depth),
-        has_pose=poses is not None,
-        invalid_poses=invalid,
-        found=tuple(notes.found),
-        missing=tuple(notes.missing),
-    )
+    overview = notes.overview(len(color), (height, width), (poses, invalid), has_depth=bool(depth))
     lists = (root / "rgb.txt", root / "depth.txt", trajectory, calibration)
     files = ScanFiles(
         color=color,
@@ -152,9 +142,7 @@ def _nearest(wanted: NDArray[np.float64], offered: NDArray[np.float64], *, once:
     return found
 
 
-def _poses(
-    path: Path, times: NDArray[np.float64], notes: Notes
-) -> tuple[NDArray[np.float64] | None, tuple[int, ...]]:
+def _poses(path: Path, times: NDArray[np.float64], notes: Notes) -> Posed:
     """Return the pose nearest to each time, NaN where none is near or it is invalid."""
     if not path.is_file():
         notes.missing.append(f"no {path.name}: lift and evaluate are skipped")

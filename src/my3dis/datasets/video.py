@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from my3dis.datasets.files import fingerprint_of, scan_path
+from my3dis.datasets.reader import require_index
 from my3dis.errors import DataError
 from my3dis.protocols import DatasetPlugin
 from my3dis.types import Frame, ScanOverview, SceneCloud
@@ -101,11 +102,7 @@ class VideoReader:
         Raises:
             DataError: if there is no such frame or it cannot be decoded.
         """
-        if not 0 <= index < len(self):
-            raise DataError(
-                f"{self._path}: expected a frame index in 0..{len(self) - 1}, found {index}; "
-                "change the frame slice"
-            )
+        require_index(self._overview, index)
         with self._lock:
             image = self._read(index)
         if image is None or image.shape[:2] != self._overview.image_size:
