@@ -48,6 +48,14 @@ def test_settings_that_are_none_are_refused(tmp_path: Path) -> None:
         open_run_scan(run)
 
 
+def test_an_alignment_that_is_gone_is_said(tmp_path: Path) -> None:
+    """Without the file that aligned the run's poses they would be wrong: it is named."""
+    run = write_run(tmp_path / "run", tmp_path / "scan")
+    (run / "config.yaml").write_text(f"experiment: {{correct: {{alignment: {tmp_path / 'align.txt'}}}}}")
+    with pytest.raises(ConfigError, match=r"16 numbers of a rigid motion.*align\.txt"):
+        open_run_scan(run)
+
+
 def test_a_manifest_that_is_damaged_is_refused(tmp_path: Path) -> None:
     """It is named; a folder without one has the name of its scene from the folder."""
     assert (manifest_of(tmp_path), scene_of(tmp_path)) == ({}, tmp_path.name)

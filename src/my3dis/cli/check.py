@@ -48,15 +48,13 @@ def add_commands(commands: Commands[Parser]) -> None:
 def _check(arguments: argparse.Namespace, console: Console) -> int:
     from my3dis.config.load import Option, load_config, option_from_text
     from my3dis.datasets.check import check_scan
-    from my3dis.plugins import open_scan
-    from my3dis.runs.corrected import with_corrections
     from my3dis.runs.files import atomic_write_json
     from my3dis.runs.fit import facts_of, write_pictures
-    from my3dis.runs.start import select_frames
+    from my3dis.runs.start import open_corrected, select_frames
 
     options = [Option("experiment.frames", arguments.frames, "--frames")]
     config = load_config(options=[*options, *map(option_from_text, arguments.set)], environment=False)
-    reader = with_corrections(open_scan(arguments.scan, arguments.dataset), config.experiment.correct)
+    reader = open_corrected(arguments.scan, arguments.dataset, config)
     overview = reader.overview
     print(f"{overview.scene}: {overview.dataset}, {overview.frame_count} frames")
     for sentence in overview.found:

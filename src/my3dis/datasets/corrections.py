@@ -6,18 +6,30 @@ so that what the check found is exactly what the setting does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from my3dis.datasets.alignment import read_alignment
 from my3dis.datasets.poses import OPENCV_FROM_OPENGL, valid_poses
-from my3dis.geometry.transforms import compose
+from my3dis.errors import ConfigError
+from my3dis.geometry.transforms import compose, invert_rigid
 from my3dis.protocols import SceneReader, StoredPoses
 from my3dis.types import Camera, Frame, ScanOverview, SceneCloud
 
-__all__ = ["POSE_CHANGES", "CorrectedReader", "Corrections", "PoseChange", "stored_pose"]
+__all__ = [
+    "POSE_CHANGES",
+    "CorrectedReader",
+    "Corrections",
+    "PoseChange",
+    "corrections_of",
+    "stored_pose",
+    "with_corrections",
+]
 
 PoseChange = Literal["inverse", "opengl", "transposed", "transposed_rotation"]
 POSE_CHANGES: tuple[PoseChange, ...] = get_args(PoseChange)
@@ -109,6 +121,42 @@ class Corrections:
             other = replace(camera, width=width, height=height)
             camera = other.scaled_to(camera.width, camera.height)
         return replace(camera, fx=camera.fx * self.focal_scale, fy=camera.fy * self.focal_scale)
+
+
+def corrections_of(correct: Mapping[str, Any]) -> Corrections:
+    """Return what the settings ``experiment.correct`` do to frames.
+
+    Args:
+        correct: the settings as plain values, such as a run's ``config.yaml`` holds them; what is absent
+            changes nothing.
+
+    Raises:
+        ConfigError: if the file of the alignment holds none.
+        ValueError, TypeError: if a value is of another kind; the schema refuses such settings before.
+    """
+    known = {field.name: field.default for field in fields(Corrections) if field.name != "alignment"}
+    values = {name: _like(value, known[name]) for name, value in correct.items() if name in known}
+    alignment = None
+    if correct.get("alignment") is not None:
+        alignment = read_alignment(Path(correct["alignment"]))
+        if alignment is None:
+            raise ConfigError(
+                "experiment.correct.alignment: expected a file with 16 numbers of a rigid motion (a line "
+                f"axisAlignment = ..., or a file with align in its name), found {correct['alignment']}"
+            )
+        alignment = invert_rigid(alignment) if correct.get("alignment_inverted") else alignment
+    return Corrections(**values, alignment=alignment)
+
+
+def with_corrections(reader: SceneReader, corrections: Corrections) -> SceneReader:
+    """Return a scan as corrections make it; the reader itself when they change nothing."""
+    return reader if corrections.nothing else CorrectedReader.of(reader, corrections)
+
+
+def _like(value: Any, default: object) -> Any:  # noqa: ANN401 (plain values of several types)
+    if isinstance(default, float):
+        return float(value)
+    return None if value is None else tuple(value)
 
 
 def stored_pose(reader: SceneReader, frame: Frame) -> NDArray[np.float64] | None:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from my3dis.archive import ArchiveReader
-from my3dis.datasets.alignment import read_alignment
-from my3dis.datasets.corrections import CorrectedReader, Corrections
+from my3dis.datasets.corrections import CorrectedReader, Corrections, corrections_of, with_corrections
 from my3dis.datasets.detect import open_scan
 from my3dis.datasets.reader import FolderReader
 from my3dis.errors import ConfigError, DataError, PluginError
-from my3dis.geometry.transforms import invert_rigid
 from my3dis.protocols import ExportOption, SceneReader
 
 __all__ = [
@@ -123,18 +121,19 @@ def open_run_scan(run_dir: Path) -> SceneReader | None:
 
     Raises:
         DataError: if the run's own files are damaged.
+        ConfigError: if the file of the alignment that the run used holds none any more.
     """
     manifest = manifest_of(run_dir)
     place, dataset = manifest.get("scan"), manifest.get("dataset")
     if not isinstance(place, str) or not place:
         return None
+    corrections = _corrections(run_dir / "config.yaml")
     try:
         reader = open_scan(Path(place), dataset if isinstance(dataset, str) and dataset else "auto")
     except (DataError, PluginError) as error:
         _LOG.warning("going on without the scan of this run, which cannot be opened: %s", error)
         return None
-    corrections = _corrections(run_dir / "config.yaml")
-    return reader if corrections.nothing else CorrectedReader.of(reader, corrections)
+    return with_corrections(reader, corrections)
 
 
 def image_names(run_dir: Path) -> Callable[[int], str]:
@@ -163,21 +162,7 @@ def _corrections(path: Path) -> Corrections:
         return Corrections()
     try:
         value: Any = yaml.safe_load(path.read_text("utf-8"))
-        correct: Mapping[str, Any] = (value.get("experiment") or {}).get("correct") or {}
-        size, alignment = correct.get("intrinsics_size"), correct.get("alignment")
-        matrix = None if alignment is None else read_alignment(Path(alignment))
-        if matrix is not None and correct.get("alignment_inverted"):
-            matrix = invert_rigid(matrix)
-        x, y = correct.get("depth_shift_px", (0.0, 0.0))
-        return Corrections(
-            poses=tuple(correct.get("poses", ())),
-            pose_scale=float(correct.get("pose_scale", 1.0)),
-            depth_scale=float(correct.get("depth_scale", 1.0)),
-            focal_scale=float(correct.get("focal_scale", 1.0)),
-            intrinsics_size=None if size is None else (int(size[0]), int(size[1])),
-            depth_shift_px=(float(x), float(y)),
-            alignment=matrix,
-        )
+        return corrections_of((value.get("experiment") or {}).get("correct") or {})
     except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise DataError(f"{path}: expected the settings of a run, found something else ({error})") from error
 

@@ -14,11 +14,12 @@ import my3dis
 from my3dis.config import Config
 from my3dis.config.experiment import Frames
 from my3dis.config.load import load_config
+from my3dis.datasets.corrections import corrections_of, with_corrections
 from my3dis.errors import ConfigError, My3DISError, ResourceError
 from my3dis.monitoring.display import Display
 from my3dis.plugins import open_scan
+from my3dis.protocols import SceneReader
 from my3dis.runs.checkpoints import used_checkpoints
-from my3dis.runs.corrected import with_corrections
 from my3dis.runs.digest import used_plugins
 from my3dis.runs.events import now_utc
 from my3dis.runs.files import (
@@ -39,6 +40,7 @@ from my3dis.types import ScanOverview
 __all__ = [
     "earlier_manifest",
     "introduce",
+    "open_corrected",
     "open_inputs",
     "open_session",
     "predicted_skips",
@@ -61,7 +63,7 @@ def open_inputs(scan: Path, output: Path | None, config: Config) -> RunInputs:
         experiment = config.experiment.model_copy(update={"output_root": output})
         config = config.model_copy(update={"experiment": experiment})
     config = with_absolute_paths(config)
-    reader = with_corrections(open_scan(scan, config.experiment.dataset), config.experiment.correct)
+    reader = open_corrected(scan, config.experiment.dataset, config)
     frames = select_frames(len(reader), config.experiment.frames)
     name = config.experiment.name
     root = Path(str(config.experiment.output_root).replace("{name}", name))
@@ -72,6 +74,16 @@ def open_inputs(scan: Path, output: Path | None, config: Config) -> RunInputs:
                 f"expected a path in UTF-8, found {str(path)!r}; rename the folder: a run's files name it"
             )
     return RunInputs(reader=reader, frames=frames, config=config, layout=layout)
+
+
+def open_corrected(scan: Path, dataset: str, config: Config) -> SceneReader:
+    """Open a scan as ``experiment.correct`` makes it.
+
+    Raises:
+        DataError: if the scan cannot be opened.
+        ConfigError: if the file of the alignment holds none.
+    """
+    return with_corrections(open_scan(scan, dataset), corrections_of(config.experiment.correct.model_dump()))
 
 
 def _is_text(path: Path) -> bool:
@@ -241,7 +253,7 @@ def reopen_inputs(run_dir: Path, levels: tuple[int, ...] | None) -> RunInputs:
             )
         experiment = config.experiment.model_copy(update={"levels": sorted(set(levels))})
         config = config.model_copy(update={"experiment": experiment})
-    reader = with_corrections(open_scan(Path(manifest.scan), manifest.dataset), config.experiment.correct)
+    reader = open_corrected(Path(manifest.scan), manifest.dataset, config)
     frames = select_frames(len(reader), config.experiment.frames)
     return RunInputs(reader=reader, frames=frames, config=config, layout=layout)
 
