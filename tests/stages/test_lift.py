@@ -38,6 +38,7 @@ class Reader:
     broken: tuple[int, ...] = ()
     blind: tuple[int, ...] = ()
     has_depth: bool = True
+    elsewhere_m: float = 0.0
     loaded: list[int] = field(default_factory=list)
 
     @property
@@ -64,7 +65,10 @@ class Reader:
         return replace(frame, depth_m=None, depth_camera=None) if index in self.blind else frame
 
     def cloud(self) -> SceneCloud | None:
-        return cloud_of(WORLD) if self.mesh else None
+        if not self.mesh:
+            return None
+        cloud = cloud_of(WORLD)
+        return replace(cloud, xyz_m=cloud.xyz_m + np.float32(self.elsewhere_m))
 
     def fingerprint(self) -> str:
         return "panels"
@@ -157,6 +161,16 @@ def test_no_usable_frame_is_said(layout: RunLayout) -> None:
         outcome = lift.run(context(layout, reader, list[StageWarning]().append))
         assert outcome.skipped == "no frame has both depth and a valid pose"
         assert not layout.instances.exists()
+
+
+def test_points_that_no_frame_sees_make_no_instances(layout: RunLayout) -> None:
+    """A mesh elsewhere is said: its surface alone would make instances whatever the images show."""
+    layout.instances.write_bytes(b"old")
+    outcome = lift.run(context(layout, Reader(elsewhere_m=50.0), list[StageWarning]().append))
+    assert outcome.skipped is not None
+    assert "no frame sees any of the" in outcome.skipped
+    assert "my3dis check" in outcome.skipped
+    assert not layout.instances.exists()
 
 
 def test_scans_of_colour_only_are_skipped(layout: RunLayout) -> None:

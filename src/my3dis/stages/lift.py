@@ -107,6 +107,13 @@ def run(context: StageContext) -> StageOutcome:
     if not usage.used or not len(cloud):
         return _skip(layout, "no frame has both depth and a valid pose")
     votes = accumulator.result()
+    if not votes.point_views.any():
+        # Instances would be made of the surface alone, whatever the images show.
+        return _skip(
+            layout,
+            f"no frame sees any of the {len(cloud)} points: poses, depth and mesh do not fit together; "
+            "my3dis check SCAN says why",
+        )
     if borders is None:
         lifted = lift_instances(cloud, surface, votes, tracks, _options(settings))
     else:
