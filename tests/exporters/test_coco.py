@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  
 def test_pycocotools_reads_every_mask(tmp_path: Path) -> None:
     """Images, categories, boxes, areas, parents and pixels are those of the archive."""
     run = write_run(tmp_path / "run", tmp_path / "scan")
-    coco.export(run, tmp_path / "a.json")
+    coco.PLUGIN.export(run, tmp_path / "a.json")
     data = COCO(str(tmp_path / "a.json"))
     assert [image["file_name"] for image in data.loadImgs(data.getImgIds())] == [
         "color/0.png",
@@ -53,7 +53,7 @@ def test_pycocotools_reads_every_mask(tmp_path: Path) -> None:
 def test_results_are_what_load_res_wants(tmp_path: Path) -> None:
     """The list of results fits the data set, with the same pixels."""
     run = write_run(tmp_path / "run")
-    coco.export(run, tmp_path / "truth.json")
+    coco.PLUGIN.export(run, tmp_path / "truth.json")
     assert coco.PLUGIN.with_options is not None
     coco.PLUGIN.with_options({"form": "results"})(run, tmp_path / "results.json")
     data = COCO(str(tmp_path / "truth.json"))
@@ -80,7 +80,7 @@ def test_a_folder_gets_a_file_for_every_archive(tmp_path: Path) -> None:
     """Without the suffix each archive becomes a file; frames without a scan are named by their index."""
     run = write_run(tmp_path / "run")
     write_masks(run, "masks")
-    assert [path.name for path in coco.export(run, tmp_path / "out")] == ["tracks.json", "masks.json"]
+    assert [path.name for path in coco.PLUGIN.export(run, tmp_path / "out")] == ["tracks.json", "masks.json"]
     data = json.loads((tmp_path / "out" / "masks.json").read_text())
     assert data["info"]["description"] == "My3DIS: room0, masks"
     assert [image["file_name"] for image in data["images"]] == ["00000.png", "00002.png", "00005.png"]

@@ -32,7 +32,7 @@ def test_the_palette_is_the_known_one() -> None:
 def test_every_frame_and_level_is_an_image(tmp_path: Path) -> None:
     """Values are the objects in their order of appearance; frames without masks are all 0."""
     run = write_run(tmp_path / "run")
-    davis.export(run, tmp_path / "out")
+    davis.PLUGIN.export(run, tmp_path / "out")
     assert sorted(p.name for p in (tmp_path / "out" / "level_2" / "room0").iterdir()) == [
         f"{frame:05d}.png" for frame in FRAMES
     ]
@@ -73,7 +73,7 @@ def test_more_objects_than_a_palette_has(tmp_path: Path) -> None:
     with StreamingSegmentWriter(tmp_path / "tracks.my3dis", purpose="tracks") as writer:
         writer.append_frame(3, masks_of(3, rows[:200]))
         writer.append_frame(4, masks_of(4, rows))
-    davis.export(tmp_path, tmp_path / "out")
+    davis.PLUGIN.export(tmp_path, tmp_path / "out")
     (about,) = tmp_path.glob("out/*.json")
     folders = json.loads(about.read_text())["levels"][0]["folders"]
     assert [len(part["track_of"]) for part in folders] == [254, 6]
@@ -88,9 +88,9 @@ def test_more_objects_than_a_palette_has(tmp_path: Path) -> None:
 def test_images_of_another_run_are_in_the_way(tmp_path: Path) -> None:
     """Readers take all images of a folder, so others than this run's are an error, and stay."""
     run = write_run(tmp_path / "run")
-    davis.export(run, tmp_path / "out")
+    davis.PLUGIN.export(run, tmp_path / "out")
     other = tmp_path / "out" / "level_4" / "room0" / "00007.png"
     other.write_bytes(b"other")
     with pytest.raises(DataError, match=r"1 other images such as 00007\.png"):
-        davis.export(run, tmp_path / "out")
+        davis.PLUGIN.export(run, tmp_path / "out")
     assert other.read_bytes() == b"other"

@@ -43,7 +43,7 @@ def shape(scene: trimesh.Scene, name: str) -> trimesh.Trimesh | trimesh.PointClo
 def test_instances_are_nodes_in_their_tree(tmp_path: Path) -> None:
     """Every instance is a node below its parent's, with its points, its colour and its scores."""
     run = write_run(tmp_path / "run")
-    assert glb.export(run, tmp_path / "a.glb") == (tmp_path / "a.glb",)
+    assert glb.PLUGIN.export(run, tmp_path / "a.glb") == (tmp_path / "a.glb",)
     scene = read_back(tmp_path / "a.glb")
     assert set(scene.graph.nodes_geometry) == set(NAMES)
     parents = scene.graph.transforms.parents
@@ -72,7 +72,7 @@ def test_instances_are_nodes_in_their_tree(tmp_path: Path) -> None:
 def test_z_is_up_in_the_scan_and_y_in_gltf(tmp_path: Path) -> None:
     """A point above another in the scan is above it in a viewer; up=y leaves the axes alone."""
     run = write_run(tmp_path / "run")
-    glb.export(run, tmp_path / "z.glb")
+    glb.PLUGIN.export(run, tmp_path / "z.glb")
     turn, _ = read_back(tmp_path / "z.glb").graph[NAMES[0]]
     np.testing.assert_allclose(turn @ [1, 2, 3, 1], [1, 3, -2, 1])
     assert glb.PLUGIN.with_options is not None
@@ -83,7 +83,7 @@ def test_z_is_up_in_the_scan_and_y_in_gltf(tmp_path: Path) -> None:
 def test_a_mesh_gives_the_triangles_of_each_instance(tmp_path: Path) -> None:
     """Triangles with all corners in an instance are its own; one without any is shown as points."""
     run = write_run(tmp_path / "run", tmp_path / "scan")
-    glb.export(run, tmp_path / "a.glb")
+    glb.PLUGIN.export(run, tmp_path / "a.glb")
     scene = read_back(tmp_path / "a.glb")
     xyz, triangles = grid()
     expected = instances()
@@ -131,7 +131,7 @@ def test_the_mesh_of_another_scan_is_not_taken(tmp_path: Path, caplog: pytest.Lo
     at = data.index(b"end_header\n") + len(b"end_header\n")
     data[at : at + 4] = struct.pack("<f", 0.5)
     mesh.write_bytes(bytes(data))
-    glb.export(run, tmp_path / "a.glb")
+    glb.PLUGIN.export(run, tmp_path / "a.glb")
     assert "another than that which the run was made from" in caplog.text
     assert isinstance(shape(read_back(tmp_path / "a.glb"), NAMES[0]), trimesh.PointCloud)
     assert glb.PLUGIN.with_options is not None
@@ -143,6 +143,6 @@ def test_a_scan_that_is_gone_is_said(tmp_path: Path, caplog: pytest.LogCaptureFi
     """Without the scan the points of the run are exported, with a warning."""
     run = write_run(tmp_path / "run", tmp_path / "scan")
     (tmp_path / "scan").rename(tmp_path / "moved")
-    glb.export(run, tmp_path / "a.glb")
+    glb.PLUGIN.export(run, tmp_path / "a.glb")
     assert "going on without the scan of this run" in caplog.text
     assert len(read_back(tmp_path / "a.glb").geometry) == 4

@@ -21,7 +21,7 @@ def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     run = write_run(tmp_path / "run")
     monkeypatch.setitem(sys.modules, "rerun", None)
     with pytest.raises(PluginError, match=r"my3dis\[rerun\]"):
-        exporter.export(run, tmp_path / "a.rrd")
+        exporter.PLUGIN.export(run, tmp_path / "a.rrd")
 
 
 def rows_of(path: Path) -> dict[str, list[dict[str, object]]]:
@@ -39,9 +39,9 @@ def rows_of(path: Path) -> dict[str, list[dict[str, object]]]:
 @pytest.mark.extras
 def test_rerun_verifies_and_reads_it(tmp_path: Path) -> None:
     """Cameras, pictures, segmentations and points are there for every frame, with the right values."""
-    pytest.importorskip("rerun")
+    pytest.importorskip("rerun", reason="rerun-sdk is not installed (extra rerun)")
     run = write_run(tmp_path / "run", tmp_path / "scan")
-    exporter.export(run, tmp_path / "a.rrd")
+    exporter.PLUGIN.export(run, tmp_path / "a.rrd")
     command = Path(sys.executable).with_name("rerun")
     done = subprocess.run(
         [command, "rrd", "verify", tmp_path / "a.rrd"],
@@ -77,10 +77,10 @@ def test_rerun_verifies_and_reads_it(tmp_path: Path) -> None:
 @pytest.mark.extras
 def test_a_picture_that_cannot_be_read_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """One damaged picture costs that picture, with a warning that names its file."""
-    pytest.importorskip("rerun")
+    pytest.importorskip("rerun", reason="rerun-sdk is not installed (extra rerun)")
     run = write_run(tmp_path / "run", tmp_path / "scan")
     (tmp_path / "scan" / "color" / "20.png").write_bytes(b"no picture")
-    exporter.export(run, tmp_path / "a.rrd")
+    exporter.PLUGIN.export(run, tmp_path / "a.rrd")
     assert "frame 2 has neither picture nor camera in the recording" in caplog.text
     assert "20.png" in caplog.text
     rows = rows_of(tmp_path / "a.rrd")
@@ -91,7 +91,7 @@ def test_a_picture_that_cannot_be_read_is_said(tmp_path: Path, caplog: pytest.Lo
 @pytest.mark.extras
 def test_pictures_are_made_smaller(tmp_path: Path) -> None:
     """No row is longer than asked for; without the scan there are no pictures but all the rest."""
-    pytest.importorskip("rerun")
+    pytest.importorskip("rerun", reason="rerun-sdk is not installed (extra rerun)")
     run = write_run(tmp_path / "run")
     assert exporter.PLUGIN.with_options is not None
     exporter.PLUGIN.with_options({"width": "18", "level": "2"})(run, tmp_path / "a.rrd")

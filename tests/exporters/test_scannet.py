@@ -15,7 +15,7 @@ from tests.exporters.small_run import instances, write_run
 def test_the_layout_is_the_benchmarks(tmp_path: Path) -> None:
     """A list of mask, label and confidence, and masks of 0 or 1 a line, read by plain NumPy."""
     run = write_run(tmp_path / "run")
-    paths = scannet.export(run, tmp_path / "out")
+    paths = scannet.PLUGIN.export(run, tmp_path / "out")
     assert paths == (tmp_path / "out" / "room0.txt", tmp_path / "out" / "predicted_masks")
     expected = instances()
     for k, line in enumerate(paths[0].read_text().splitlines()):
@@ -32,7 +32,7 @@ def test_the_layout_is_the_benchmarks(tmp_path: Path) -> None:
 def test_the_evaluator_scores_them_as_the_run(tmp_path: Path) -> None:
     """Read back by the evaluator, all levels together have the same figures, to the last digit."""
     run = write_run(tmp_path / "run")
-    scannet.export(run, tmp_path / "out")
+    scannet.PLUGIN.export(run, tmp_path / "out")
     (prediction,) = find_predictions(tmp_path / "out")
     found = load_prediction(prediction, 36)
     assert found.point_index.tolist() == instances().point_index.tolist()

@@ -38,7 +38,7 @@ def check_fields(record: dict, fields: dict[str, type]) -> None:
 def test_a_reader_of_the_published_fields_finds_every_mask(tmp_path: Path) -> None:
     """Each track has a mask or null for every frame of the video, with areas and boxes that fit."""
     run = write_run(tmp_path / "run", tmp_path / "scan")
-    ytvis.export(run, tmp_path / "a.json")
+    ytvis.PLUGIN.export(run, tmp_path / "a.json")
     data = json.loads((tmp_path / "a.json").read_text())
     assert {"info", "licenses", "videos", "categories", "annotations"} <= set(data)
     (video,) = data["videos"]
@@ -85,7 +85,7 @@ def test_two_masks_of_a_track_become_one(tmp_path: Path) -> None:
     with StreamingSegmentWriter(tmp_path / "tracks.my3dis", purpose="tracks") as writer:
         writer.append_frame(0, masks_of(0, [(1, 2, -1, first), (2, 2, -1, second)]))
         writer.assign_tracks({2: 1})
-    ytvis.export(tmp_path, tmp_path / "a.json")
+    ytvis.PLUGIN.export(tmp_path, tmp_path / "a.json")
     (one,) = json.loads((tmp_path / "a.json").read_text())["annotations"]
     found = coco_mask.decode(one["segmentations"][0]).astype(bool)
     np.testing.assert_array_equal(found, pixels(first) | pixels(second))
@@ -98,4 +98,4 @@ def test_frames_of_several_sizes_are_no_video(tmp_path: Path) -> None:
         writer.append_frame(0, masks_of(0))
         writer.append_frame(1, MaskSet.empty(1, (10, 20)))
     with pytest.raises(DataError, match=r"found 20x10, 36x24; export to coco"):
-        ytvis.export(tmp_path, tmp_path / "a.json")
+        ytvis.PLUGIN.export(tmp_path, tmp_path / "a.json")

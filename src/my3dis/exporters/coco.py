@@ -30,10 +30,10 @@ from my3dis.exporters.run_folder import (
     track_tree,
 )
 from my3dis.exporters.writing import new_file, write_json_array
-from my3dis.protocols import Exporter, ExporterPlugin, ExportOption
+from my3dis.protocols import ExporterPlugin, ExportOption
 from my3dis.types import NO_ID, MaskSet, MaskSource
 
-__all__ = ["FORM_OPTION", "PLUGIN", "categories_of", "export", "finite"]
+__all__ = ["FORM_OPTION", "PLUGIN", "categories_of", "finite"]
 
 FORM_OPTION = ExportOption(
     name="form", values=("dataset", "results"), summary="a data set, or a detector's list of results"
@@ -150,24 +150,9 @@ def _result(annotation: Mapping[str, object]) -> dict[str, object]:
     return {**result, "score": annotation["score"] or 0.0, "track_id": annotation["track_id"]}
 
 
-def export(run_dir: Path, out: Path) -> tuple[Path, ...]:
-    """Write all of a run's masks as a data set; see the module for what ``out`` means.
-
-    Raises:
-        DataError: if the run has no archive, or its records are damaged.
-        ArchiveError: if an archive is damaged.
-        ResourceError: if a file cannot be written.
-    """
-    return _Export()(run_dir, out)
-
-
-def _with_options(chosen: Mapping[str, str]) -> Exporter:
-    return _Export(**chosen)
-
-
 PLUGIN = ExporterPlugin(
     summary="masks as COCO instance annotations, with levels, tracks and parents",
-    export=export,
+    export=_Export(),
     options=(LEVEL_OPTION, FORM_OPTION),
-    with_options=_with_options,
+    with_options=lambda chosen: _Export(**chosen),
 )

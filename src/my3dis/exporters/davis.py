@@ -30,10 +30,10 @@ from my3dis.errors import DataError
 from my3dis.exporters.run_folder import LEVEL_OPTION, chosen_levels, scene_of, tracks_of
 from my3dis.exporters.writing import new_file, remove
 from my3dis.masks.codec import decode_crop
-from my3dis.protocols import Exporter, ExporterPlugin, ExportOption
+from my3dis.protocols import ExporterPlugin, ExportOption
 from my3dis.types import NO_ID, MaskSet
 
-__all__ = ["OBJECTS_PER_IMAGE", "PLUGIN", "davis_palette", "export", "palette_png"]
+__all__ = ["OBJECTS_PER_IMAGE", "PLUGIN", "davis_palette", "palette_png"]
 
 OBJECTS_PER_IMAGE = 254
 """0 is no object, 255 stands for what DAVIS does not score."""
@@ -211,29 +211,14 @@ def _require_no_others(folder: Path, names: set[str]) -> None:
         )
 
 
-def export(run_dir: Path, out: Path) -> tuple[Path, ...]:
-    """Write all levels of a run's tracks, smaller masks on top; see the module for the files.
-
-    Raises:
-        DataError: if the run has no tracks, or the folder holds images that are not of this run.
-        ArchiveError: if the archive is damaged.
-        ResourceError: if a file cannot be written.
-    """
-    return _Export()(run_dir, out)
-
-
-def _with_options(chosen: Mapping[str, str]) -> Exporter:
-    return _Export(**chosen)
-
-
 PLUGIN = ExporterPlugin(
     summary="tracks as DAVIS palette images, one per frame and level",
-    export=export,
+    export=_Export(),
     options=(
         LEVEL_OPTION,
         ExportOption(
             name="overlaps", values=tuple(_RULES), summary="which of overlapping masks of a level is shown"
         ),
     ),
-    with_options=_with_options,
+    with_options=lambda chosen: _Export(**chosen),
 )

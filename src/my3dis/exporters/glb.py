@@ -17,7 +17,6 @@ it is the instance. ``rest=yes`` adds the points of no instance in grey.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,10 +30,10 @@ from my3dis.exporters.gltf import Glb, GlbNode
 from my3dis.exporters.run_folder import LEVEL_OPTION, chosen_levels, open_run_scan, scene_of
 from my3dis.exporters.writing import new_file
 from my3dis.masks.palette import NO_ID_COLOR, colors_for_ids
-from my3dis.protocols import Exporter, ExporterPlugin, ExportOption
+from my3dis.protocols import ExporterPlugin, ExportOption
 from my3dis.types import InstanceSet
 
-__all__ = ["PLUGIN", "export"]
+__all__ = ["PLUGIN"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -190,23 +189,9 @@ def _add_rest(glb: Glb, root: int, shape: _Shape, instances: InstanceSet) -> Non
     )
 
 
-def export(run_dir: Path, out: Path) -> tuple[Path, ...]:
-    """Write all of a run's instances as one file; see the module for what it holds.
-
-    Raises:
-        DataError: if the run has no instances.
-        ResourceError: if the file cannot be written.
-    """
-    return _Export()(run_dir, out)
-
-
-def _with_options(chosen: Mapping[str, str]) -> Exporter:
-    return _Export(**chosen)
-
-
 PLUGIN = ExporterPlugin(
     summary="3D instances as glTF, one node each, in their tree",
-    export=export,
+    export=_Export(),
     options=(
         LEVEL_OPTION,
         ExportOption(
@@ -224,5 +209,5 @@ PLUGIN = ExporterPlugin(
         ),
         ExportOption(name="up", values=("z", "y"), summary="the axis of the scan's world that points up"),
     ),
-    with_options=_with_options,
+    with_options=lambda chosen: _Export(**chosen),
 )

@@ -16,7 +16,6 @@ masks of a level overlap the smaller one is on top. Ids beyond 65,534 begin agai
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -34,13 +33,13 @@ from my3dis.exporters.run_folder import LEVEL_OPTION, chosen_levels, open_run_sc
 from my3dis.exporters.writing import new_file
 from my3dis.masks.codec import decode_crop
 from my3dis.masks.palette import colors_for_ids
-from my3dis.protocols import Exporter, ExporterPlugin, ExportOption, SceneReader
+from my3dis.protocols import ExporterPlugin, ExportOption, SceneReader
 from my3dis.types import NO_ID, Frame, MaskSet
 
 if TYPE_CHECKING:
     import rerun
 
-__all__ = ["PLUGIN", "export"]
+__all__ = ["PLUGIN"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -257,25 +256,9 @@ def _require_complete(path: Path, out: Path) -> None:
         )
 
 
-def export(run_dir: Path, out: Path) -> tuple[Path, ...]:
-    """Write all levels of a run as one recording; see the module for what it holds.
-
-    Raises:
-        PluginError: if rerun-sdk is not installed.
-        DataError: if the run has no tracks, or its records are damaged.
-        ArchiveError: if the archive is damaged.
-        ResourceError: if the file cannot be written.
-    """
-    return _Export()(run_dir, out)
-
-
-def _with_options(chosen: Mapping[str, str]) -> Exporter:
-    return _Export(**chosen)
-
-
 PLUGIN = ExporterPlugin(
     summary="a Rerun recording of cameras, images, tracks and instances",
-    export=export,
+    export=_Export(),
     options=(
         LEVEL_OPTION,
         ExportOption(
@@ -285,5 +268,5 @@ PLUGIN = ExporterPlugin(
             summary="most pixels of a row of pictures and segmentations",
         ),
     ),
-    with_options=_with_options,
+    with_options=lambda chosen: _Export(**chosen),
 )

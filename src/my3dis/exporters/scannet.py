@@ -12,7 +12,6 @@ else -1, which scripts that know labels leave out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +21,10 @@ from numpy.typing import NDArray
 from my3dis.archive.instances import read_instances
 from my3dis.exporters.run_folder import LEVEL_OPTION, chosen_levels, scene_of
 from my3dis.exporters.writing import new_file, remove
-from my3dis.protocols import Exporter, ExporterPlugin, ExportOption
+from my3dis.protocols import ExporterPlugin, ExportOption
 from my3dis.types import NO_ID, InstanceSet
 
-__all__ = ["PLUGIN", "export"]
+__all__ = ["PLUGIN"]
 
 _FOLDER = "predicted_masks"
 
@@ -74,23 +73,9 @@ def _mask(points: NDArray[np.int64], n_points: int) -> bytes:
     return text.tobytes()
 
 
-def export(run_dir: Path, out: Path) -> tuple[Path, ...]:
-    """Write all of a run's instances and return the paths of the list and of the folder of masks.
-
-    Raises:
-        DataError: if the run has no instances.
-        ResourceError: if a file cannot be written.
-    """
-    return _Export()(run_dir, out)
-
-
-def _with_options(chosen: Mapping[str, str]) -> Exporter:
-    return _Export(**chosen)
-
-
 PLUGIN = ExporterPlugin(
     summary="3D instances as ScanNet's benchmark files",
-    export=export,
+    export=_Export(),
     options=(
         LEVEL_OPTION,
         ExportOption(
@@ -100,5 +85,5 @@ PLUGIN = ExporterPlugin(
             summary="the label of instances that have none; own = -1",
         ),
     ),
-    with_options=_with_options,
+    with_options=lambda chosen: _Export(**chosen),
 )

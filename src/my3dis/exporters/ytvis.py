@@ -34,10 +34,10 @@ from my3dis.exporters.run_folder import (
 )
 from my3dis.exporters.writing import new_file, write_json_array
 from my3dis.masks.codec import measure, to_bytes, to_rle_mask
-from my3dis.protocols import Exporter, ExporterPlugin
+from my3dis.protocols import ExporterPlugin
 from my3dis.types import NO_ID, TrackSet
 
-__all__ = ["PLUGIN", "export"]
+__all__ = ["PLUGIN"]
 
 _VIDEO = 1
 
@@ -181,24 +181,9 @@ def _described(
     return [x0, y0, x1 - x0, y1 - y0], int(areas[0]), value
 
 
-def export(run_dir: Path, out: Path) -> tuple[Path, ...]:
-    """Write all of a run's tracks as a data set of one video.
-
-    Raises:
-        DataError: if the run has no tracks, its records are damaged, or its frames have several sizes.
-        ArchiveError: if the archive is damaged.
-        ResourceError: if the file cannot be written.
-    """
-    return _Export()(run_dir, out)
-
-
-def _with_options(chosen: Mapping[str, str]) -> Exporter:
-    return _Export(**chosen)
-
-
 PLUGIN = ExporterPlugin(
     summary="tracks as YouTube-VIS annotations, a mask or null for every frame",
-    export=export,
+    export=_Export(),
     options=(LEVEL_OPTION, FORM_OPTION),
-    with_options=_with_options,
+    with_options=lambda chosen: _Export(**chosen),
 )
