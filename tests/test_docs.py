@@ -142,7 +142,7 @@ def test_exports_of_the_page_run(workplace: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.extras
 def test_the_rerun_export_of_the_page_runs(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command that needs an extra succeeds too, after the one that makes the run."""
-    pytest.importorskip("rerun")
+    pytest.importorskip("rerun", reason="rerun-sdk is not installed (extra rerun)")
     monkeypatch.chdir(workplace)
     first = commands("docs/exports.md")[0]
     (extra,) = blocks("docs/exports.md", "sh")

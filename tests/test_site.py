@@ -140,7 +140,9 @@ def test_the_reference_has_all_public_names(site: Path) -> None:
 
 def test_it_opens_from_disk_and_finds_words(site: Path) -> None:
     """In a browser, from a file, no page fails, nothing is asked of a server, and the search has results."""
-    sync_api = pytest.importorskip("playwright.sync_api")
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed (extra test-extras)"
+    )
     browser_path = (
         shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from my3dis.archive import StreamingSegmentWriter
 from my3dis.errors import ConfigError, DataError
@@ -85,7 +86,6 @@ def test_outlines_of_a_run_on_disk(run: Path, tmp_path: Path) -> None:
 
 def test_davis_palette_is_read(run: Path, tmp_path: Path) -> None:
     """Annotations with a palette give the same scores; its void counts for nobody."""
-    image = pytest.importorskip("PIL.Image")
     folder = tmp_path / "annotations"
     folder.mkdir()
     palette = [[128 * (i & 1), 128 * (i >> 1 & 1), 0] for i in range(3)]
@@ -95,7 +95,7 @@ def test_davis_palette_is_read(run: Path, tmp_path: Path) -> None:
     for i in range(8):
         labels = LABELS.copy()
         labels[0, :] = 255
-        picture = image.new("P", labels.shape[::-1])
+        picture = Image.new("P", labels.shape[::-1])
         picture.putdata(labels.ravel().tolist())
         picture.putpalette(colours.ravel().tolist())
         picture.save(folder / f"{i:05d}.png")
