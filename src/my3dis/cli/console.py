@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.logging import RichHandler
 
+from my3dis.cli.stopping import STOP, StoppableDisplay
 from my3dis.monitoring.board import Board, BoardJob
 from my3dis.monitoring.dashboard import Dashboard, dashboard_for
 from my3dis.monitoring.display import ConsoleDisplay, Display, SilentDisplay
@@ -63,8 +64,9 @@ def logging_to_stderr(arguments: argparse.Namespace) -> Iterator[Console]:
 
 
 def display_for(arguments: argparse.Namespace, console: Console) -> Display:
-    """Return how a run shows itself: not at all with --quiet."""
-    return SilentDisplay() if arguments.quiet else ConsoleDisplay(console)
+    """Return how a run shows itself, not at all with --quiet; it stops at the next frame when asked to."""
+    shown = SilentDisplay() if arguments.quiet else ConsoleDisplay(console)
+    return StoppableDisplay(shown, STOP)
 
 
 def dashboard_of(plan: SweepPlan, arguments: argparse.Namespace, console: Console) -> Dashboard:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Iterator, Sequence
-from types import FrameType
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from my3dis import __version__
-from my3dis.cli.parser import Parser, make_parser
+from my3dis.cli.stopping import STOP
 from my3dis.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, OUT_OF_MEMORY, My3DISError, ResourceError
+
+if TYPE_CHECKING:
+    from my3dis.cli.parser import Parser
 
 __all__ = ["build_parser", "main"]
 
@@ -34,7 +34,9 @@ exit codes: 0 ok, 2 settings, 3 data or archive, 4 plug-in, 5 disk or memory, 6 
 
 def build_parser() -> Parser:
     """Return the parser with all commands."""
+    # Imported here, so that Ctrl-C while they load is answered like any other.
     from my3dis.cli import check, compare, doctor, legacy, results, run, tools, view, weights
+    from my3dis.cli.parser import make_parser
 
     parser = make_parser(__version__, _DESCRIPTION, _EPILOG)
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", title="commands")
@@ -49,35 +51,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character must not stop the work
             stream.reconfigure(errors="backslashreplace")
     try:
-        with _polite_kill():
+        with STOP.heard():
             code = _call(arguments)
         sys.stdout.flush()
-    except My3DISError as error:
-        print(f"my3dis: error: {error}", file=sys.stderr)
-        return error.exit_code
     except KeyboardInterrupt:
-        print(
-            "\nmy3dis: stopped. Finished stages are kept; the same command goes on from there.",
-            file=sys.stderr,
-        )
-        return EXIT_INTERRUPTED
+        return _stopped()
     except BrokenPipeError:
         # The reader of our output has left (`my3dis ... | head`): nothing is wrong with the work itself.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
-    except MemoryError:
+    except Exception as error:  # noqa: BLE001 (the outermost edge: each kind of error has its exit code)
+        # A library that was stopped while it was being imported may have made an error of that.
+        return _stopped() if STOP.is_made else _failed(error)
+    return code
+
+
+def _stopped() -> int:
+    print(
+        "\nmy3dis: stopped. Finished stages are kept; the same command goes on from there.", file=sys.stderr
+    )
+    return EXIT_INTERRUPTED
+
+
+def _failed(error: Exception) -> int:
+    """Say what went wrong and return the exit code; only a bug of ours shows its traceback, in full."""
+    if isinstance(error, My3DISError):
+        print(f"my3dis: error: {error}", file=sys.stderr)
+        return error.exit_code
+    if isinstance(error, MemoryError):
         # Inside a stage it is told as the stage's; here nothing is known but that it was too much.
         print(f"my3dis: error: {OUT_OF_MEMORY}", file=sys.stderr)
         return ResourceError.exit_code
-    except Exception:  # noqa: BLE001 (the outermost edge; the traceback is shown in full)
-        traceback.print_exc()
-        print(
-            f"my3dis: this is a bug of ours (version {__version__}). "
-            "Please report it with the lines above and the command that you ran.",
-            file=sys.stderr,
-        )
-        return EXIT_BUG
-    return code
+    traceback.print_exception(error)
+    print(
+        f"my3dis: this is a bug of ours (version {__version__}). "
+        "Please report it with the lines above and the command that you ran.",
+        file=sys.stderr,
+    )
+    return EXIT_BUG
 
 
 def _call(arguments: Sequence[str] | None) -> int:
@@ -94,22 +105,3 @@ def _call(arguments: Sequence[str] | None) -> int:
     with logging_to_stderr(parsed) as console:
         code: int = parsed.call(parsed, console)
     return code
-
-
-@contextlib.contextmanager
-def _polite_kill() -> Iterator[None]:
-    """Let SIGTERM stop the work as Ctrl-C does; only a process's main thread may say so."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    """Treat a polite kill like Ctrl-C, so that the manifest says how the run ended."""
-    del number, frame
-    raise KeyboardInterrupt
