@@ -92,7 +92,7 @@ def check_scan(reader: SceneReader, frames: Sequence[int], options: CheckOptions
         message = "not checked: the scan has no poses or no depth"
         return ScanCheck(fits=True, cause="none", message=message)
     evidence = gather(reader, frames, options)
-    found = diagnose(evidence, options, find_alignments(reader.overview.root))
+    found = diagnose(evidence, options, lambda: find_alignments(reader.overview.root))
     corrections = Corrections()
     for suspect in found.guilty:
         corrections = corrections.joined(suspect.corrections)

@@ -6,7 +6,7 @@ and edges of depth beside those of colour are evidence of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from my3dis.datasets.check.agreement import Agreement, measure
 from my3dis.datasets.check.evidence import Evidence
 from my3dis.datasets.check.options import CheckOptions
 from my3dis.datasets.check.registration import Registration, find_registration
-from my3dis.datasets.check.suspects import Suspect, pairs_of, suspects_of
+from my3dis.datasets.check.suspects import Suspect, alignment_suspects, pairs_of, suspects_of
 from my3dis.datasets.corrections import Corrections
 
 __all__ = ["Diagnosis", "diagnose"]
@@ -74,57 +74,61 @@ class _Trial:
         return self.score < _CLEAR and (mesh is None or mesh.agreement(options) > _CLEAR_MESH)
 
 
-def diagnose(evidence: Evidence, options: CheckOptions, alignments: tuple[Path, ...] = ()) -> Diagnosis:
+def diagnose(
+    evidence: Evidence, options: CheckOptions, alignments: Callable[[], tuple[Path, ...]] = tuple
+) -> Diagnosis:
     """Judge a scan and look for what is wrong with it.
 
     Args:
         evidence: some of its frames, and its mesh.
         options: what passes for a fit.
-        alignments: files beside the scan that hold an alignment of its world.
+        alignments: finds the files beside the scan that hold an alignment of its world; asked only when
+            something does not fit.
     """
     now = measure(evidence, Corrections(), options)
     registration = find_registration(evidence.views)
     width = evidence.views[0].depth_m.shape[1] if evidence.views else 640
     off = registration if registration is not None and registration.is_off(options, width) else None
-    suspects = suspects_of(evidence, off, alignments)
+    suspects = suspects_of(evidence, off)
     other_size = next((s for s in suspects if s.corrections.intrinsics_size is not None), None)
+    beside = next((s for s in suspects if s.cause == "registration"), None)
     unjudged = now.between is None and (now.valid_poses or not evidence.pairs) and not _is_torn(now)
-    if unjudged and now.mesh_fits(options) is not False:
-        guilty: tuple[Suspect, ...] = () if other_size is None else (other_size,)
-        return Diagnosis(now=now, judged=False, guilty=guilty, fits=not guilty, registration=registration)
-    if _all_fits(now, options) or (now.between is None and now.mesh_fits(options)):
-        blamed = other_size or _off(off, suspects)
+    judged = not unjudged or now.mesh_fits(options) is False
+    guilty: tuple[Suspect, ...]
+    if not judged:
+        guilty = () if other_size is None else (other_size,)
+    elif _all_fits(now, options) or (now.between is None and now.mesh_fits(options)):
+        blamed = other_size or beside
+        guilty = () if blamed is None else (blamed,)
+    else:
+        suspects = (*suspects, *alignment_suspects(alignments()))
+        guilty = _blame(evidence, suspects, now, options)
+        mesh_only = now.frames_fit(options) and not guilty
         return Diagnosis(
-            now=now,
-            judged=True,
-            guilty=() if blamed is None else (blamed,),
-            fits=blamed is None and off is None,
-            registration=off or registration,
+            now=now, judged=True, guilty=guilty, fits=False, mesh_only=mesh_only, registration=registration
         )
-    blamed = _off(off, suspects)
+    return Diagnosis(now=now, judged=judged, guilty=guilty, fits=not guilty, registration=registration)
+
+
+def _blame(
+    evidence: Evidence, suspects: tuple[Suspect, ...], now: Agreement, options: CheckOptions
+) -> tuple[Suspect, ...]:
+    """Return what is wrong with a scan that does not fit; nothing when it is unknown, or the mesh's place."""
+    beside = next((s for s in suspects if s.cause == "registration"), None)
     saturated = not now.has_depth_of_a_room(options) and _is_saturated(evidence)
     # Depth that is the same everywhere agrees with itself whatever is done to it.
-    guilty = () if saturated else _search(evidence, suspects, options)
-    if blamed is not None and blamed not in guilty and (guilty or now.frames_fit(options)):
-        guilty = (*guilty, blamed)
-    mesh_only = now.frames_fit(options) and not guilty
-    if not guilty and not mesh_only:
-        guilty = _by_size(now, other_size, blamed, suspects, options)
+    guilty = () if saturated else _search(evidence, suspects, now, options)
+    if beside is not None and beside not in guilty and (guilty or now.frames_fit(options)):
+        guilty = (*guilty, beside)
+    if not guilty and not now.frames_fit(options):
+        guilty = _by_size(now, suspects, options)
     if saturated:  # no factor brings back what was cut off
         guilty = tuple(
             s if s.cause != "depth_unit" else replace(s, corrections=Corrections(), settings=())
             for s in guilty
         )
     # What is wrong by its size alone comes first: it is certain.
-    guilty = tuple(sorted(guilty, key=lambda s: s.cause != "depth_unit" or now.has_depth_of_a_room(options)))
-    return Diagnosis(
-        now=now,
-        judged=True,
-        guilty=guilty,
-        fits=False,
-        mesh_only=mesh_only,
-        registration=off or registration,
-    )
+    return tuple(sorted(guilty, key=lambda s: s.cause != "depth_unit" or now.has_depth_of_a_room(options)))
 
 
 def _is_torn(now: Agreement) -> bool:
@@ -142,33 +146,27 @@ def _all_fits(found: Agreement, options: CheckOptions) -> bool:
     return found.frames_fit(options) and found.mesh_fits(options) is not False
 
 
-def _off(off: Registration | None, suspects: tuple[Suspect, ...]) -> Suspect | None:
-    return None if off is None else next((s for s in suspects if s.cause == "registration"), None)
-
-
-def _search(evidence: Evidence, suspects: tuple[Suspect, ...], options: CheckOptions) -> tuple[Suspect, ...]:
+def _search(
+    evidence: Evidence, suspects: tuple[Suspect, ...], now: Agreement, options: CheckOptions
+) -> tuple[Suspect, ...]:
     """Return the suspects that make all fit, one if one will do; else those that leave only the mesh."""
     singles = _trials(evidence, ((s,) for s in suspects), options, _THIN_SINGLE)
-    best = _best(t for t in singles if _all_fits(t.found, options))
-    if best is not None and best.is_clear(options):
-        return best.suspects
-    framed = _best(t for t in singles if t.found.frames_fit(options))
-    plain = measure(evidence, Corrections(), options).frames_fit(options)
-    if best is None and (framed is not None or plain):
-        # Frames fit, perhaps after a correction, and the mesh is elsewhere.
-        trials = _trials(evidence, pairs_of(suspects), options, _THIN_PAIR)
-        pair = _best(t for t in trials if _all_fits(t.found, options))
-        # Where frames fit as they are, two things wrong with them must explain the mesh beyond doubt.
-        if pair is not None and (not plain or pair.is_clear(options)):
-            return pair.suspects
-        return () if plain or framed is None else framed.suspects
+    single = _best(t for t in singles if _all_fits(t.found, options))
+    if single is not None and single.is_clear(options):
+        return single.suspects
     pairs = _trials(evidence, pairs_of(suspects), options, _THIN_PAIR)
     pair = _best(t for t in pairs if _all_fits(t.found, options))
-    if best is not None and (pair is None or pair.score > best.score / 2):
-        return best.suspects
-    if pair is None:
-        pair = _best(t for t in pairs if t.found.frames_fit(options))
-    return () if pair is None else pair.suspects
+    if single is not None and (pair is None or pair.score > single.score / 2):
+        return single.suspects
+    if single is None and now.frames_fit(options):
+        # Frames fit as they are: two things wrong with them must explain the mesh beyond doubt.
+        return pair.suspects if pair is not None and pair.is_clear(options) else ()
+    if pair is not None:
+        return pair.suspects
+    # Frames fit after a correction, and the mesh is elsewhere.
+    framed = _best(t for t in singles if t.found.frames_fit(options))
+    framed = framed or _best(t for t in pairs if t.found.frames_fit(options))
+    return () if framed is None else framed.suspects
 
 
 def _trials(
@@ -191,20 +189,14 @@ def _best(trials: Iterable[_Trial]) -> _Trial | None:
     return min(trials, key=lambda trial: trial.score, default=None)
 
 
-def _by_size(
-    now: Agreement,
-    other_size: Suspect | None,
-    off: Suspect | None,
-    suspects: tuple[Suspect, ...],
-    options: CheckOptions,
-) -> tuple[Suspect, ...]:
+def _by_size(now: Agreement, suspects: tuple[Suspect, ...], options: CheckOptions) -> tuple[Suspect, ...]:
     """Return what is wrong by its size alone, where no correction could be confirmed."""
-    guilty: list[Suspect | None] = [other_size]
+    guilty = [s for s in suspects if s.corrections.intrinsics_size is not None][:1]
     if not now.has_depth_of_a_room(options):
         units = [s for s in suspects if s.cause == "depth_unit"]
         guilty.append(min(units, key=lambda s: abs(np.log(now.depth_m * s.corrections.depth_scale / 2.0))))
     elif now.way_m > options.way_m:
         units = [s for s in suspects if s.cause == "pose_unit"]
         guilty.append(min(units, key=lambda s: abs(np.log(now.way_m * s.corrections.pose_scale / 4.0))))
-    guilty.append(off)
-    return tuple(suspect for suspect in guilty if suspect is not None)
+    guilty += [s for s in suspects if s.cause == "registration"]
+    return tuple(guilty)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -83,10 +83,6 @@ class Evidence:
     def views(self) -> tuple[View, ...]:
         """The first view of every pair."""
         return tuple(first for first, _ in self.pairs)
-
-    def without_mesh(self) -> Evidence:
-        """Return the same pairs alone."""
-        return replace(self, vertices_m=None)
 
 
 def gather(reader: SceneReader, frames: Sequence[int], options: CheckOptions) -> Evidence:

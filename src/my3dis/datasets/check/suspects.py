@@ -15,7 +15,7 @@ from my3dis.datasets.corrections import Corrections
 from my3dis.geometry.transforms import invert_rigid
 from my3dis.types import Camera
 
-__all__ = ["Cause", "Suspect", "implied_size", "pairs_of", "suspects_of"]
+__all__ = ["Cause", "Suspect", "alignment_suspects", "implied_size", "pairs_of", "suspects_of"]
 
 Cause = Literal[
     "none",
@@ -58,22 +58,18 @@ class Suspect:
     settings: tuple[tuple[str, str], ...]
 
 
-def suspects_of(
-    evidence: Evidence, registration: Registration | None, alignments: tuple[Path, ...] = ()
-) -> tuple[Suspect, ...]:
+def suspects_of(evidence: Evidence, registration: Registration | None) -> tuple[Suspect, ...]:
     """Return all single suspects, the likelier ones first.
 
     Args:
         evidence: of the scan; its cameras say what other resolution they may be for.
         registration: where depth belongs, when it is clearly off.
-        alignments: files beside the scan that hold an alignment, tried both ways round.
     """
     return (
         *_poses(),
         *_units(),
         *_intrinsics(evidence),
         *(() if registration is None else (_registration(registration),)),
-        *_alignments(alignments),
     )
 
 
@@ -173,7 +169,8 @@ def _registration(found: Registration) -> Suspect:
     )
 
 
-def _alignments(files: tuple[Path, ...]) -> Iterator[Suspect]:
+def alignment_suspects(files: tuple[Path, ...]) -> Iterator[Suspect]:
+    """Yield, for each file that holds an alignment, that only the mesh or only the poses were aligned by it."""
     for path, inverted in product(files, (False, True)):
         matrix = read_alignment(path)
         if matrix is None:
