@@ -170,7 +170,7 @@ def _registration(found: Registration) -> Suspect:
 
 
 def alignment_suspects(files: tuple[Path, ...]) -> Iterator[Suspect]:
-    """Yield, for each file that holds an alignment, that only the mesh or only the poses were aligned by it."""
+    """Yield, for each file that holds an alignment, that only mesh or only poses were aligned by it."""
     for path, inverted in product(files, (False, True)):
         matrix = read_alignment(path)
         if matrix is None:
