@@ -59,11 +59,11 @@ def test_tracks_are_joined_only_when_a_mask_held_them_clearly_more_often(shown: 
 
 def test_only_pairs_of_remembered_tracks_are_kept() -> None:
     """Counts go with their tracks, so that they do not grow with the scan."""
-    pieces = Pieces(together={(0, 1): 2, (1, 2): 1}, apart={(0, 2): 3, (2, 3): 1})
+    pieces = Pieces(lead={(0, 1): 2, (1, 2): 1, (0, 2): -3, (2, 3): -1})
     pieces.keep({0, 1, 2})
-    assert (pieces.together, pieces.apart) == ({(0, 1): 2, (1, 2): 1}, {(0, 2): 3})
+    assert pieces.lead == {(0, 1): 2, (1, 2): 1, (0, 2): -3}
     pieces.forget(1)
-    assert (pieces.together, pieces.apart) == ({}, {(0, 2): 3})
+    assert pieces.lead == {(0, 2): -3}
 
 
 def test_pairs_of_long_gone_tracks_do_not_pile_up() -> None:
@@ -83,6 +83,6 @@ def test_pairs_of_long_gone_tracks_do_not_pile_up() -> None:
         tracker.drop(step.dropped)
         tracker.prompt(frame, step.prompts)
     assert identities.counts.forgotten > 20
-    assert len(identities._pieces.apart) <= identities.retained**2 // 2
+    assert len(identities._pieces.lead) <= identities.retained**2 // 2
     remembered = set(identities._awake) | identities._asleep.ids
-    assert all(set(pair) <= remembered for pair in identities._pieces.apart)
+    assert all(set(pair) <= remembered for pair in identities._pieces.lead)

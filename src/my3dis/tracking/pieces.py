@@ -30,16 +30,15 @@ TOUCHING_PX = 4
 
 @dataclass(slots=True)
 class Pieces:
-    """Counts for every pair of neighbouring tracks how often they were together and apart.
+    """Counts for every pair of neighbouring tracks how often they were together rather than apart.
 
     Bounded by the pairs of neighbours among the tracks that are remembered.
 
     Attributes:
-        together, apart: frames by pair of track ids, the smaller first.
+        lead: frames together less frames apart, by pair of track ids, the smaller first.
     """
 
-    together: dict[tuple[int, int], int] = field(default_factory=dict)
-    apart: dict[tuple[int, int], int] = field(default_factory=dict)
+    lead: dict[tuple[int, int], int] = field(default_factory=dict)
 
     def observe(self, view: LevelView) -> list[tuple[int, list[Track]]]:
         """Count a frame's pairs, and return what turned out to be one object: candidate and its tracks.
@@ -54,7 +53,7 @@ class Pieces:
             if len(inside) < 2:
                 continue
             for a, b in combinations(inside, 2):
-                self.together[_pair(a, b)] = self.together.get(_pair(a, b), 0) + 1
+                self._count(a, b, 1)
             leader = min(inside, key=lambda t: (-t.hits, -t.memory.area_px, t.track_id))
             one = [leader, *(t for t in inside if t is not leader and self._are_one(leader, t))]
             if len(one) > 1:
@@ -68,24 +67,24 @@ class Pieces:
         for i, column in enumerate(columns):
             gap = np.maximum(boxes[i, :2] - boxes[i + 1 :, 2:], boxes[i + 1 :, :2] - boxes[i, 2:]).max(axis=1)
             for j in (i + 1 + np.flatnonzero(gap <= TOUCHING_PX)).tolist():
-                pair = _pair(view.owner[column], view.owner[columns[j]])
-                self.apart[pair] = self.apart.get(pair, 0) + 1
+                self._count(view.owner[column], view.owner[columns[j]], -1)
 
     def forget(self, track_id: int) -> None:
         """Drop what is known of a track that is gone for good."""
-        for counts in (self.together, self.apart):
-            for pair in [pair for pair in counts if track_id in pair]:
-                del counts[pair]
+        self.lead = {pair: lead for pair, lead in self.lead.items() if track_id not in pair}
 
     def keep(self, remembered: Container[int]) -> None:
         """Drop what is known of tracks that are not remembered any longer."""
-        for counts in (self.together, self.apart):
-            for pair in [pair for pair in counts if pair[0] not in remembered or pair[1] not in remembered]:
-                del counts[pair]
+        self.lead = {
+            pair: lead for pair, lead in self.lead.items() if pair[0] in remembered and pair[1] in remembered
+        }
+
+    def _count(self, a: Track, b: Track, change: int) -> None:
+        pair = _pair(a, b)
+        self.lead[pair] = self.lead.get(pair, 0) + change
 
     def _are_one(self, a: Track, b: Track) -> bool:
-        pair = _pair(a, b)
-        return self.together.get(pair, 0) - self.apart.get(pair, 0) >= LEAD
+        return self.lead.get(_pair(a, b), 0) >= LEAD
 
     def _inside(self, view: LevelView, column: int, column_of: dict[int, int]) -> list[Track]:
         """Return the tracks that a candidate holds: its owner, and those without a mask of their own."""

@@ -11,7 +11,7 @@ import importlib
 import json
 import math
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any, TypeAlias
@@ -50,8 +50,8 @@ def flatten(state: object) -> dict[str, NDArray[Any]]:
         TypeError: naming what cannot be kept, such as an object of a library.
     """
     writer = _Writer()
-    layout = json.dumps(writer.node(state, "state")).encode()
-    return {"layout": np.frombuffer(layout, np.uint8), "data": np.frombuffer(bytes(writer.data), np.uint8)}
+    writer.node(state, "state")
+    return {"layout": np.frombuffer(writer.layout, np.uint8), "data": np.frombuffer(writer.data, np.uint8)}
 
 
 def restored(arrays: Mapping[str, NDArray[Any]]) -> Value:
@@ -68,60 +68,79 @@ def restored(arrays: Mapping[str, NDArray[Any]]) -> Value:
 
 
 class _Writer:
-    """Builds a tree of JSON values; ``kept`` holds what was seen, so that no id is given out twice."""
+    """Writes JSON value by value, since a tree of it would take many times the memory of its text.
+
+    ``kept`` holds what was seen, so that no id is given out twice.
+    """
 
     def __init__(self) -> None:
-        self.data = bytearray()
+        self.layout, self.data = bytearray(), bytearray()
         self._number: dict[int, int] = {}
         self._kept: list[object] = []
 
-    def node(self, value: object, where: str) -> Value:
+    def node(self, value: object, where: str) -> None:
         if value is None or type(value) in (bool, int, str):
-            return value
-        if type(value) is float or isinstance(value, (bytes, np.generic)):
-            return self._plain(value, where)
-        if id(value) in self._number:
-            return {"again": self._number[id(value)]}
-        self._number[id(value)] = len(self._kept)
-        self._kept.append(value)
-        return (
-            self._array("array", value, where) if isinstance(value, np.ndarray) else self._held(value, where)
-        )
+            self._say(value)
+        elif type(value) is float:
+            self._say(value if math.isfinite(value) else {"float": repr(value)})
+        elif isinstance(value, bytes):
+            self._array("bytes", np.frombuffer(value, np.uint8), where)
+        elif isinstance(value, np.generic):
+            self._array("scalar", np.asarray(value), where)
+        elif id(value) in self._number:
+            self._say({"again": self._number[id(value)]})
+        else:
+            self._number[id(value)] = len(self._kept)
+            self._kept.append(value)
+            self._held(value, where)
 
-    def _held(self, value: Value, where: str) -> Value:
+    def _held(self, value: Value, where: str) -> None:
         kind = type(value)
-        if kind in _KINDS:
-            return {_KINDS[kind]: [self.node(v, f"{where}[{i}]") for i, v in enumerate(value)]}
-        if kind in _MAPPINGS.values():
-            pairs = [[self.node(k, where), self.node(v, f"{where}[{k!r}]")] for k, v in value.items()]
-            return {kind.__name__: pairs}
-        return self._object(value, where)
+        if kind is np.ndarray:
+            self._array("array", value, where)
+        elif kind in _KINDS:
+            self.layout += b'{"%b": ' % _KINDS[kind].encode()
+            self._items(((v, f"{where}[{i}]") for i, v in enumerate(value)))
+            self.layout += b"}"
+        elif kind in _MAPPINGS.values():
+            self.layout += b'{"%b": [' % kind.__name__.encode()
+            for i, (key, held) in enumerate(value.items()):
+                self.layout += b", " if i else b""
+                self._items(((key, where), (held, f"{where}[{key!r}]")))
+            self.layout += b"]}"
+        elif isinstance(value, np.random.Generator):
+            self._say({"random": [type(value.bit_generator).__name__, value.bit_generator.state]})
+        else:
+            self._object(value, where)
 
-    def _plain(self, value: float | bytes | np.generic, where: str) -> Value:
-        if type(value) is float:
-            return value if math.isfinite(value) else {"float": repr(value)}
-        if isinstance(value, bytes):
-            return self._array("bytes", np.frombuffer(value, np.uint8), where)
-        return self._array("scalar", np.asarray(value), where)
+    def _items(self, items: Iterable[tuple[object, str]]) -> None:
+        self.layout += b"["
+        for i, (value, where) in enumerate(items):
+            self.layout += b", " if i else b""
+            self.node(value, where)
+        self.layout += b"]"
 
-    def _array(self, kind: str, array: NDArray[Any], where: str) -> Value:
+    def _array(self, kind: str, array: NDArray[Any], where: str) -> None:
         if array.dtype.kind not in _ARRAY_KINDS:
             raise TypeError(f"{where}: arrays of {array.dtype} cannot be kept in a checkpoint")
-        begin = len(self.data)
+        self._say({kind: [len(self.data), array.dtype.str, list(array.shape)]})
         self.data += array.tobytes()
-        return {kind: [begin, array.dtype.str, list(array.shape)]}
 
-    def _object(self, value: object, where: str) -> Value:
-        if isinstance(value, np.random.Generator):
-            return {"random": [type(value.bit_generator).__name__, value.bit_generator.state]}
+    def _object(self, value: object, where: str) -> None:
         kind = type(value)
         if isinstance(value, Enum) or not _is_known(kind.__module__):
             raise TypeError(
                 f"{where}: a {kind.__module__}.{kind.__qualname__} cannot be kept in a checkpoint; state "
                 f"consists of numbers, text, arrays, collections and objects of {', '.join(PACKAGES)}"
             )
-        held = {name: self.node(v, f"{where}.{name}") for name, v in _attributes(value)}
-        return {"object": [kind.__module__, kind.__qualname__, held]}
+        self.layout += f'{{"object": ["{kind.__module__}", "{kind.__qualname__}", {{'.encode()
+        for i, (name, held) in enumerate(_attributes(value)):
+            self.layout += f'{", " if i else ""}"{name}": '.encode()
+            self.node(held, f"{where}.{name}")
+        self.layout += b"}]}"
+
+    def _say(self, value: object) -> None:
+        self.layout += json.dumps(value).encode()
 
 
 class _Reader:
