@@ -76,12 +76,16 @@ class Memory:
         """Whether points (P, 3) of the world lie where remembered ones do: (P,) bool."""
         reach_m = 1.2 * self.spacing_cm / CM_PER_M + SURFACE_SLACK_M
         own_m = self.points_m
-        in_box = ((points_m >= own_m.min(axis=0) - reach_m) & (points_m <= own_m.max(axis=0) + reach_m)).all(
-            1
-        )
-        near: NDArray[np.bool_] = in_box
-        distance, _ = cKDTree(own_m).query(points_m[in_box], distance_upper_bound=reach_m)
-        near[in_box] = distance <= reach_m
+        low_m, high_m = own_m.min(axis=0) - reach_m, own_m.max(axis=0) + reach_m
+        # Most pairs of objects lie apart: one axis after the other tells so long before a search is built.
+        near: NDArray[np.bool_] = np.ones(len(points_m), np.bool_)
+        for axis in range(3):
+            along_m = points_m[:, axis]
+            near &= (along_m >= low_m[axis]) & (along_m <= high_m[axis])
+            if not near.any():
+                return near
+        distance, _ = cKDTree(own_m).query(points_m[near], distance_upper_bound=reach_m)
+        near[near] = distance <= reach_m
         return near
 
     def holds(self, points_m: NDArray[np.float32]) -> float:
