@@ -32,7 +32,7 @@ from my3dis.runs.scores import format_scores, load_scores
 from process_tree import Sample, Watched, watch
 
 PEAK_BOUND_MB = 600.0
-GROWTH_BOUND_MB = 1.0
+GROWTH_BOUND_MB = 1.5
 FILES_BOUND = 40
 RATIO_BOUND = 1.0
 PER_MASKS = 10_000

@@ -71,13 +71,13 @@ class Pieces:
 
     def forget(self, track_id: int) -> None:
         """Drop what is known of a track that is gone for good."""
-        self.lead = {pair: lead for pair, lead in self.lead.items() if track_id not in pair}
+        for pair in [pair for pair in self.lead if track_id in pair]:
+            del self.lead[pair]
 
     def keep(self, remembered: Container[int]) -> None:
         """Drop what is known of tracks that are not remembered any longer."""
-        self.lead = {
-            pair: lead for pair, lead in self.lead.items() if pair[0] in remembered and pair[1] in remembered
-        }
+        for pair in [pair for pair in self.lead if not (pair[0] in remembered and pair[1] in remembered)]:
+            del self.lead[pair]
 
     def _count(self, a: Track, b: Track, change: int) -> None:
         pair = _pair(a, b)

@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -221,10 +222,15 @@ def _is_known(module: str) -> bool:
 
 def _attributes(value: object) -> Iterator[tuple[str, object]]:
     """Yield every attribute that an object itself holds, whatever its class is made of."""
-    slots = [name for kind in type(value).__mro__ for name in _slots(kind)]
-    for name in dict.fromkeys([*slots, *getattr(value, "__dict__", {})]):
+    kind: type = type(value)
+    for name in dict.fromkeys([*_slots_of(kind), *getattr(value, "__dict__", {})]):
         if hasattr(value, name):
             yield name, getattr(value, name)
+
+
+@cache
+def _slots_of(kind: type) -> tuple[str, ...]:
+    return tuple(name for base in kind.__mro__ for name in _slots(base))
 
 
 def _slots(kind: type) -> tuple[str, ...]:
