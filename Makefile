@@ -21,7 +21,7 @@ test-models: $(VENV)/.models-ready
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'models and not soak'
 
 test-extras: $(VENV)/.extras-ready
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'extras and not soak'
+	$(BIN)/python -m pytest -n 2 --dist worksteal --timeout-method=thread -m 'extras and not soak'
 
 soak: $(VENV)/.test-ready
 	$(BIN)/python -m pytest -m soak --timeout=7200

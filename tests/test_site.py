@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from tests.browser import chromium_of, playwright_here
 from tests.conftest import ROOT
 
 pytestmark = [pytest.mark.extras, pytest.mark.timeout(900)]
@@ -140,18 +141,9 @@ def test_the_reference_has_all_public_names(site: Path) -> None:
 
 def test_it_opens_from_disk_and_finds_words(site: Path) -> None:
     """In a browser, from a file, no page fails, nothing is asked of a server, and the search has results."""
-    sync_api = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed (extra test-extras)"
-    )
-    browser_path = (
-        shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    )
-    if browser_path is None:
-        pytest.skip("no Chromium is installed (chromium, chromium-browser or google-chrome)")
     asked: list[str] = []
     wrong: list[str] = []
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+    with playwright_here() as playwright, chromium_of(playwright) as browser:
         page = browser.new_page()
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -164,6 +156,5 @@ def test_it_opens_from_disk_and_finds_words(site: Path) -> None:
             link.get_attribute("href") or "" for link in page.query_selector_all(".md-search-result__link")
         )
         page.goto((site / "reference" / "types.html").as_uri())
-        browser.close()
     assert not wrong
     assert {urlsplit(address).scheme for address in asked} <= {"file", "data", "blob"}

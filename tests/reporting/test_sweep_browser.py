@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,22 +9,16 @@ import pytest
 from benchmarks.sweep_page import name, write_sweep
 from my3dis.scheduling.sweep_report import write_page
 from my3dis.scheduling.sweep_state import read_state
+from tests.browser import chromium_of, playwright_here
 
 
 @pytest.mark.extras
 @pytest.mark.filterwarnings("ignore")
 def test_table_sorts_and_filters(tmp_path: Path) -> None:
     """A heading sorts its column both ways with unknown values last; words in the box filter the rows."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    browser_path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if browser_path is None:
-        pytest.skip("no Chromium is installed")
     write_sweep(tmp_path, 100)
     page_file = write_page(read_state(tmp_path))
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=browser_path, args=["--no-sandbox", "--disable-gpu", "--disable-quic"]
-        )
+    with playwright_here() as playwright, chromium_of(playwright, "--disable-gpu") as browser:
         page = browser.new_page()
         problems: list[str] = []
         requests: list[str] = []
@@ -55,4 +47,3 @@ def test_table_sorts_and_filters(tmp_path: Path) -> None:
         assert page.get_attribute("th:has-text('track')", "aria-sort") == "ascending"
         assert problems == []
         assert all(url.startswith(("file:", "data:")) for url in requests)
-        browser.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,14 +16,12 @@ import pytest
 from my3dis.pipeline import run_scan
 from my3dis.reporting.colors import family_colors
 from my3dis.types import InstanceSet
+from tests.browser import SOFTWARE, chromium_of, playwright_here
 from tests.small_scan import write_small_scan
 
 pytestmark = pytest.mark.extras
 
 FIRST_PAINT_MS = 2000
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# Software rendering, so that WebGL works on a machine without a graphics card.
-_SOFTWARE = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 _NO_WEBGL = ("--disable-gpu", "--disable-software-rasterizer")
 
 
@@ -86,27 +83,13 @@ def instances(report: Path) -> InstanceSet:
 
 @pytest.fixture(scope="module")
 def playwright() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra test-extras)")
-    with api.sync_playwright() as started:
+    with playwright_here() as started:
         yield started
-
-
-@contextmanager
-def browser(playwright: Any, flags: tuple[str, ...]) -> Iterator[Any]:
-    """An installed Chromium; none is ever downloaded."""
-    path = next((found for name in _NAMES if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip(f"no Chromium is installed (looked for {', '.join(_NAMES)})")
-    started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", *flags])
-    try:
-        yield started
-    finally:
-        started.close()
 
 
 @pytest.fixture(scope="module")
 def chromium(playwright: Any) -> Iterator[Any]:
-    with browser(playwright, _SOFTWARE) as started:
+    with chromium_of(playwright, *SOFTWARE) as started:
         yield started
 
 
@@ -342,7 +325,7 @@ def test_motion_is_left_out_on_request(chromium: Any, report: Path) -> None:
 
 def test_without_webgl_the_rest_works_and_it_is_said(playwright: Any, report: Path) -> None:
     """No 3D picture: the page says why; lists, tree, masks and tracks can still be used."""
-    with browser(playwright, _NO_WEBGL) as plain, opened(plain, report) as view:
+    with chromium_of(playwright, *_NO_WEBGL) as plain, opened(plain, report) as view:
         assert view.state == "flat"
         assert "no WebGL 2" in view.page.locator('[data-part="why"]').inner_text()
         assert not view.page.locator("#viewer canvas").is_visible()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,25 +16,16 @@ from my3dis.pipeline import run_scan
 from my3dis.serving.catalog import Catalog, open_root
 from my3dis.serving.pages import Pages
 from my3dis.serving.server import listen
+from tests.browser import SOFTWARE, chromium_of, playwright_here
 from tests.small_scan import write_small_scan
 
 pytestmark = [pytest.mark.extras, pytest.mark.filterwarnings("ignore")]
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_FLAGS = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
-
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """An installed Chromium; none is ever downloaded."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra test-extras)")
-    path = next((found for browser in _NAMES if (found := shutil.which(browser))), None)
-    if path is None:
-        pytest.skip(f"no Chromium is installed (looked for {', '.join(_NAMES)})")
-    with api.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=path, args=list(_FLAGS))
+    with playwright_here() as playwright, chromium_of(playwright, *SOFTWARE) as browser:
         yield browser
-        browser.close()
 
 
 @contextmanager
