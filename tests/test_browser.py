@@ -12,7 +12,7 @@ from tests.browser import chromium_of, playwright_here
 
 @pytest.mark.extras
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("names", [("chrom",), ("chrom", "node", "MainThread")], ids=["browser", "driver too"])
+@pytest.mark.parametrize("names", [("chrom",), ("chrom", "node", "MainThread")], ids=["one", "all"])
 def test_what_does_not_end_is_killed_and_told(names: tuple[str, ...]) -> None:
     """Frozen when it should end, a browser and what drives it are gone after the limit, with an error."""
     frozen: list[psutil.Process] = []
