@@ -157,8 +157,7 @@ def _sum_by_key(
 
 def triangle_edges(triangles: NDArray[np.int32]) -> NDArray[np.int32]:
     """Return the unique edges (E, 2) int32 of (T, 3) triangles, smaller index first, sorted."""
-    pairs = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
-    return _unique_pairs(pairs)
+    return _unique_pairs(triangles.ravel(), triangles[:, [1, 2, 0]].ravel())
 
 
 def neighbour_edges(xyz_m: NDArray[np.float32], *, neighbours: int, radius_m: float) -> NDArray[np.int32]:
@@ -181,18 +180,20 @@ def neighbour_edges(xyz_m: NDArray[np.float32], *, neighbours: int, radius_m: fl
     other = found[:, 1:].ravel()
     own = np.repeat(np.arange(count), found.shape[1] - 1)
     near = other < count
-    return _unique_pairs(np.stack([own[near], other[near]], axis=1))
+    return _unique_pairs(own[near], other[near])
 
 
-def _unique_pairs(pairs: NDArray[np.integer]) -> NDArray[np.int32]:
-    first, second = pairs[:, 0].astype(np.int64), pairs[:, 1].astype(np.int64)
-    ordered = np.stack([np.minimum(first, second), np.maximum(first, second)], axis=1)
-    ordered = ordered[first != second]
-    if not len(ordered):
+def _unique_pairs(first: NDArray[np.integer], second: NDArray[np.integer]) -> NDArray[np.int32]:
+    key: NDArray[np.int64] = np.minimum(first, second).astype(np.int64) << 32
+    key |= np.maximum(first, second)
+    key = key[first != second]
+    if not len(key):
         return np.zeros((0, 2), np.int32)
-    key = np.sort((ordered[:, 0] << 32) | ordered[:, 1])
+    key.sort()
     key = key[np.concatenate([[True], key[1:] != key[:-1]])]
-    return np.stack([key >> 32, key & 0xFFFFFFFF], axis=1).astype(np.int32)
+    edges = np.empty((len(key), 2), np.int32)
+    edges[:, 0], edges[:, 1] = key >> 32, key & 0xFFFFFFFF
+    return edges
 
 
 def median_spacing(xyz_m: NDArray[np.float32], edges: NDArray[np.int32]) -> float:
