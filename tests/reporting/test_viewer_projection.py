@@ -57,8 +57,7 @@ def test_only_what_depth_confirms_is_seen(sights: PointSights) -> None:
 
 def test_the_outline_is_that_of_the_square(sights: PointSights) -> None:
     """At 50 pixels a metre it is 20 pixels wide round the middle, and one polygon in spite of gaps."""
-    shot = sights.shot(frame(), 0, 3, (80, 100))
-    assert shot is not None
+    shot = sights.shots(frame(), np.array([0]), 3, (80, 100))[0]
     assert shot.projected
     assert shot.picture == 3
     np.testing.assert_allclose(shot.box, (40, 30, 60, 50), atol=1)
@@ -66,7 +65,7 @@ def test_the_outline_is_that_of_the_square(sights: PointSights) -> None:
     half_px = np.array(shot.outline[0])
     np.testing.assert_allclose(half_px.min(axis=0), (80, 60), atol=3)
     np.testing.assert_allclose(half_px.max(axis=0), (119, 99), atol=3)
-    assert sights.shot(frame(), 1, 3, (80, 100)) is None
+    assert sights.shots(frame(), np.array([1]), 3, (80, 100)) == {}
 
 
 def test_frames_without_depth_or_pose_are_not_asked() -> None:

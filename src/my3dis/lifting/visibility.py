@@ -17,7 +17,7 @@ from my3dis.geometry.depth import depth_tolerance, discontinuity_mask, fill_smal
 from my3dis.geometry.transforms import invert_rigid, transform_points
 from my3dis.types import Camera, Frame
 
-__all__ = ["ViewOptions", "VisiblePoints", "visible_points"]
+__all__ = ["ClearDepth", "ViewOptions", "VisiblePoints", "visible_points"]
 
 _AROUND_PX = 2.0
 """Kept around the image when points are sifted; rounding errors are far smaller."""
@@ -64,6 +64,25 @@ class VisiblePoints:
     weight: NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ClearDepth:
+    """A depth image made ready to be compared with points.
+
+    Attributes:
+        filled_m: (H, W) float32, small holes filled, 0 = no reading.
+        doubtful: (H, W) boolean, pixels at depth jumps.
+    """
+
+    filled_m: NDArray[np.float32]
+    doubtful: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, depth_m: NDArray[np.float32], options: ViewOptions) -> ClearDepth:
+        """Fill and judge an image (H, W) in metres."""
+        filled_m = fill_small_holes(depth_m)
+        return cls(filled_m, grow_mask(discontinuity_mask(filled_m), options.edge_radius_px))
+
+
 def visible_points(
     frame: Frame,
     xyz_m: NDArray[np.float32],
@@ -71,6 +90,7 @@ def visible_points(
     *,
     mask_size: tuple[int, int],
     options: ViewOptions,
+    depth: ClearDepth | None = None,
 ) -> VisiblePoints:
     """Find the points that a posed frame sees, by comparing their depth with the depth image.
 
@@ -80,6 +100,7 @@ def visible_points(
         normal: (P, 3) unit normals of either sign, 0 = unknown; or None.
         mask_size: (H, W) of the masks that will vote.
         options: what a view may say.
+        depth: of this frame, where it is asked more than once; made from it otherwise.
 
     Raises:
         DataError: if the frame lacks depth, depth camera or a rigid pose.
@@ -95,17 +116,16 @@ def visible_points(
     points_camera = points_camera[candidate]
     uv_px, z_m = project(points_camera, camera)
     pixel, inside = nearest_pixels(uv_px, depth_m.shape)
-    filled = fill_small_holes(depth_m)
+    depth = ClearDepth.of(depth_m, options) if depth is None else depth
     within = np.flatnonzero(inside)
     pixel, z_m = pixel[within], z_m[within]
-    reading = filled.ravel()[pixel]
+    reading = depth.filled_m.ravel()[pixel]
     off = (reading - z_m) / depth_tolerance(z_m, options.depth_tolerance_m)
     off[reading <= 0] = np.inf
     agrees, weight = _agreement(off, options)
     within, pixel = within[agrees], pixel[agrees]
     seen, points_camera = candidate[within], points_camera[within]
-    doubtful = grow_mask(discontinuity_mask(filled), options.edge_radius_px)
-    weight[doubtful.ravel()[pixel]] *= np.float32(options.edge_weight)
+    weight[depth.doubtful.ravel()[pixel]] *= np.float32(options.edge_weight)
     if normal is not None:
         weight *= _frontality(points_camera, normal[seen], pose, options.grazing_weight)
     mask_camera = _mask_camera(frame, mask_size)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from my3dis.geometry.transforms import is_rigid
-from my3dis.lifting.visibility import ViewOptions, VisiblePoints, visible_points
+from my3dis.lifting.visibility import ClearDepth, ViewOptions, VisiblePoints, visible_points
 from my3dis.reporting.viewer import ViewerShot
 from my3dis.reporting.viewer_shots import outline_of
 from my3dis.types import Frame, InstanceSet
@@ -19,6 +19,7 @@ _SAMPLED_POINTS = 120
 _MOST_SAMPLED = 60_000
 _MOST_DRAWN = 20_000
 _FEWEST_SEEN = 5
+_OPTIONS = ViewOptions()
 
 
 def sees_points(frame: Frame) -> bool:
@@ -68,12 +69,24 @@ class PointSights:
         size = np.bincount(self._who[seen], self._stands_for[seen] / np.maximum(away2, 1e-3), len(found))
         return np.where(count >= _FEWEST_SEEN, size, 0).astype(np.float32)
 
-    def shot(self, frame: Frame, place: int, picture: int, size: tuple[int, int]) -> ViewerShot | None:
-        """Return where an instance's points are in a picture (height, width) of a frame, None = nowhere."""
+    def shots(
+        self, frame: Frame, places: NDArray[np.int64], picture: int, size: tuple[int, int]
+    ) -> dict[int, ViewerShot]:
+        """Return where the points of instances are in a picture (height, width) of a frame, if anywhere."""
+        if not len(places):
+            return {}
+        assert frame.depth_m is not None
+        depth = ClearDepth.of(frame.depth_m, _OPTIONS)
+        found = {place: self._shot(frame, depth, place, picture, size) for place in places.tolist()}
+        return {place: shot for place, shot in found.items() if shot is not None}
+
+    def _shot(
+        self, frame: Frame, depth: ClearDepth, place: int, picture: int, size: tuple[int, int]
+    ) -> ViewerShot | None:
         import cv2
 
         xyz_m = self._xyz_m[_thinned(self._instances.points_of(place), _MOST_DRAWN)]
-        seen = self._seen(frame, xyz_m, size)
+        seen = self._seen(frame, xyz_m, size, depth)
         if not len(seen.point):
             return None
         mask = np.zeros(size, np.uint8)
@@ -100,8 +113,10 @@ class PointSights:
         return int(np.clip(np.ceil(1.2 * gap), 1, 15))
 
     @staticmethod
-    def _seen(frame: Frame, xyz_m: NDArray[np.float32], size: tuple[int, int]) -> VisiblePoints:
-        return visible_points(frame, xyz_m, None, mask_size=size, options=ViewOptions())
+    def _seen(
+        frame: Frame, xyz_m: NDArray[np.float32], size: tuple[int, int], depth: ClearDepth | None = None
+    ) -> VisiblePoints:
+        return visible_points(frame, xyz_m, None, mask_size=size, options=_OPTIONS, depth=depth)
 
 
 def _thinned(points: NDArray[np.int64], most: int) -> NDArray[np.int64]:

@@ -191,10 +191,10 @@ def _pictures(
             for k, position in zip(columns.tolist(), positions.tolist(), strict=True):
                 if shown[row, k]:
                     shots.setdefault(k, []).append(mask_shot(masks, position, len(pictures), picture.width))
-            for k in sights.places[shown[row, sights.places]].tolist():
-                shot = sights.shot(image, k, len(pictures), (picture.height, picture.width))
-                if shot is not None:
-                    shots.setdefault(k, []).append(shot)
+            asked = sights.places[shown[row, sights.places]]
+            size = picture.height, picture.width
+            for k, shot in sights.shots(image, asked, len(pictures), size).items():
+                shots.setdefault(k, []).append(shot)
             pictures.append(picture)
     return tuple(pictures), shots
 
